@@ -1,0 +1,119 @@
+// The engine: a step thread that owns requests, schedule and KV metadata, a bounded inbox in front of it, and one sink
+// behind it. It computes tokens; text, transports and users are outside.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "stet/base/clock.h"
+#include "stet/base/ids.h"
+#include "stet/base/status.h"
+#include "stet/engine_types/request.h"
+#include "stet/engine_types/step_batch.h"
+#include "stet/executor/backend.h"
+#include "stet/obs/metrics.h"
+
+namespace stet::engine {
+
+struct EngineToken {
+  uint32_t token_id = 0;
+  float logprob = 0.0f;  // meaningful when the request asked
+  uint32_t rank = 0;
+  std::vector<TopLogprob> top;
+};
+
+enum class EngineEventKind : uint8_t {
+  kTokens,          // one or more new tokens of a choice
+  kChoiceFinished,  // the choice's last event; `tokens` may hold its last ones
+  kRequestEnded,    // exactly one per accepted request, its last event
+};
+
+// Times of a request on the engine's clock, in microseconds; 0 = did not happen.
+struct RequestTimes {
+  uint64_t submitted_us = 0, first_scheduled_us = 0, first_token_us = 0, ended_us = 0;
+};
+
+struct EngineEvent {
+  RequestId request;
+  EngineEventKind kind = EngineEventKind::kTokens;
+  uint32_t choice = 0;
+  uint32_t first_output_pos = 0;  // of tokens[0] within the choice
+  std::vector<EngineToken> tokens;
+  FinishReason reason = FinishReason::kStop;   // kChoiceFinished
+  int64_t stop_token_id = -1;                  // kChoiceFinished by a stop token, else -1
+  // kRequestEnded:
+  Status status;                // OK, CANCELLED, DEADLINE_EXCEEDED, INTERNAL (non_finite), UNAVAILABLE (drain_timeout)
+  std::string error_reason;     // reason of api.md sec. 3 when not OK
+  uint32_t cached_prompt_tokens = 0;
+  uint32_t num_preemptions = 0;
+  RequestTimes times;
+};
+
+// Receives all events of a step in one call, on the step thread. Must not block and must take them.
+class EventSink {
+ public:
+  virtual ~EventSink() = default;
+  virtual void on_events(std::vector<EngineEvent> events) = 0;
+};
+
+// Why a request was not accepted. A value: refusing is cheap.
+enum class Refusal : uint8_t { kNone, kQueueFull, kDraining, kStopped, kNeverFits, kDegraded };
+struct Submission {
+  Refusal refusal = Refusal::kNone;
+  RequestId id;                 // valid when kNone; events of it may already be under way
+  uint64_t limit = 0;           // the bound that refused, and what was asked (tokens for kNeverFits, else requests or tokens)
+  uint64_t requested = 0;
+  uint64_t retry_after_us = 0;  // forecast for kQueueFull
+};
+
+struct EngineOptions {
+  std::string policy = "fcfs_conservative";
+  bool prefix_cache = true;
+  uint32_t max_running = 0;             // sequences; 0 = derived from the backend
+  uint32_t max_queued_requests = 256;
+  uint64_t max_queued_prompt_tokens = 0;  // 0 = 4 x KV capacity
+  uint64_t queue_timeout_us = 60'000'000;
+  uint32_t chunk_cap = 0;  // largest prefill chunk; 0 = the token budget
+};
+
+// Counts at one moment; every field comes from the same step border.
+struct EngineStats {
+  uint64_t num_steps = 0;
+  uint32_t num_running = 0, num_waiting = 0, num_parked = 0;
+  uint64_t num_waiting_prompt_tokens = 0;
+  uint32_t num_blocks = 0, num_blocks_used = 0, num_blocks_cached = 0, num_blocks_free = 0;
+  uint32_t block_tokens = 0;
+  uint64_t accepted = 0, ended = 0, preemptions = 0;
+  uint64_t prompt_tokens = 0, cached_prompt_tokens = 0, generated_tokens = 0;
+  uint64_t last_step_end_us = 0;  // on the clock, for the watchdog
+};
+
+// Thread-safe, except start, stop and the destructor.
+class Engine {
+ public:
+  // `backend`, `sink`, `clock` and `metrics` must outlive the engine.
+  static Result<std::unique_ptr<Engine>> create(executor::Backend* backend, EventSink* sink, const Clock* clock,
+                                                obs::Metrics* metrics, EngineOptions options);
+  virtual ~Engine() = default;
+
+  virtual void start() = 0;  // starts the step thread
+  // Takes a queue slot before anything else, so that a caller may tokenise after holding one: see reserve in engine/README.md.
+  virtual Submission submit(Request request) = 0;
+  // Honoured at the next step border, in any phase. Unknown or ended ids are ignored.
+  virtual void cancel(RequestId request) = 0;
+  // The text stage ends one choice (a stop string): no further events of that choice; the request ends OK when all choices have.
+  virtual void finish_choice(RequestId request, uint32_t choice) = 0;
+  // A slow reader: its sequences leave the batch until unparked.
+  virtual void set_parked(RequestId request, bool parked) = 0;
+  // No new requests from now on; accepted ones run on.
+  virtual void begin_drain() = 0;
+  // Ends everything that is left with UNAVAILABLE drain_timeout.
+  virtual void abort_all() = 0;
+  virtual void stop() = 0;  // abort_all, then joins the step thread
+  virtual EngineStats stats() const = 0;
+  virtual uint32_t max_model_len() const = 0;  // min(model context, what the KV pool holds for one sequence)
+};
+
+}  // namespace stet::engine

@@ -1,0 +1,35 @@
+// What the engine accepts: immutable after Engine::submit.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "stet/base/ids.h"
+#include "stet/base/sha256.h"
+#include "stet/engine_types/sampling_params.h"
+
+namespace stet {
+
+enum class ServiceClass : uint8_t { kInteractive, kBatch };
+
+struct Request {
+  RequestId id;                      // set by Engine::submit
+  std::string name;                  // the client's request_id, for logs
+  std::vector<uint32_t> prompt_token_ids;  // >= 1
+  std::vector<uint32_t> output_token_ids;  // non-empty only for Resume: tokens that were sampled before (n = 1)
+  SamplingParams sampling;
+  uint32_t num_choices = 1;  // n: that many Sequences
+  uint64_t deadline_us = 0;  // on the engine's Clock; 0 = none
+  uint8_t priority_class = 4;  // 0..7, 7 first
+  ServiceClass service_class = ServiceClass::kInteractive;
+  std::string tenant;
+  Sha256Digest cache_namespace{};  // root of the prefix-cache hash chain (C8): numerics id, tenant salt, cache_salt
+};
+
+enum class FinishReason : uint8_t {
+  kStop,    // a stop token was sampled
+  kLength,  // max_tokens, or the model length
+};
+
+}  // namespace stet

@@ -1,0 +1,42 @@
+// The plan of one step: what the scheduler decided. A value: comparable, printable, no pointers, no time.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "stet/base/ids.h"
+
+namespace stet {
+
+struct ScheduledSeq {
+  SeqId seq;
+  uint32_t first_pos = 0;             // == the sequence's num_computed_tokens
+  uint32_t num_scheduled_tokens = 0;  // >= 1
+  uint32_t num_new_blocks = 0;
+  bool sample = false;                // the last of these positions gives a token
+  friend bool operator==(const ScheduledSeq&, const ScheduledSeq&) = default;
+};
+
+// Members attend over the same first shared_tokens positions (a tile border). scheduler.md sec. 6.
+struct PrefixGroup {
+  SeqId leader;
+  std::vector<SeqId> members;
+  uint32_t shared_tokens = 0;
+  friend bool operator==(const PrefixGroup&, const PrefixGroup&) = default;
+};
+
+struct StepPlan {
+  uint64_t step = 0;
+  std::vector<ScheduledSeq> scheduled;  // decodes first, then prefill chunks
+  std::vector<SeqId> admitted;          // left the queue in this step; each is also in `scheduled`
+  std::vector<SeqId> preempted;         // give up all blocks and return to the queue
+  std::vector<PrefixGroup> groups;
+
+  bool empty() const { return scheduled.empty() && preempted.empty(); }
+  uint32_t num_tokens() const;
+  std::string to_string() const;  // one line per sequence, for plan logs and tests/sched/*.plan
+  friend bool operator==(const StepPlan&, const StepPlan&) = default;
+};
+
+}  // namespace stet
