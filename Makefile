@@ -1,0 +1,85 @@
+# Two commands matter: `make run` (set up, serve, answer) and `make test`. `make help` lists the rest.
+SHELL := /bin/sh
+JOBS ?= $(shell nproc)
+MODEL ?=
+ONCE ?= 0
+RELEASE := build/release
+VENV := .venv
+
+.DEFAULT_GOAL := help
+.PHONY: help run build test test-build check asan tsan fuzz sim exactness-controls quality proof bench format clean install
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s'|'
+
+run: build $(if $(MODEL),,models) ## install packages, fetch the model, build, serve, answer (ONCE=1, MODEL=path)
+	@MODEL="$(MODEL)" ONCE="$(ONCE)" scripts/run.sh
+
+.PHONY: models deps deps-test
+deps:
+	@docker/deps.sh install build
+deps-test: deps
+	@docker/deps.sh install test
+models:
+	@scripts/fetch_model.sh
+
+build: deps ## build/release/bin/{stetd,stet-proxy,stet}
+	@test -f $(RELEASE)/build.ninja || cmake --preset release -DSTET_BUILD_TESTS=OFF -DSTET_BUILD_BENCHMARKS=OFF > /dev/null
+	@cmake --build $(RELEASE) -j $(JOBS) --target stetd stet-proxy stet
+
+test-build: deps-test
+	@cmake --preset release -DSTET_BUILD_TESTS=ON > /dev/null
+	@cmake --build $(RELEASE) -j $(JOBS)
+
+$(VENV)/.stamp: tests/requirements.txt | deps-test
+	@python3 -m venv $(VENV)
+	@$(VENV)/bin/pip install --quiet --disable-pip-version-check -r tests/requirements.txt
+	@touch $@
+
+test: test-build models $(VENV)/.stamp ## everything that guards a change, at most 5 minutes after the build
+	@scripts/test.sh $(RELEASE) $(VENV)/bin/python
+
+asan: deps-test models ## all tests under the address and undefined-behaviour sanitizers
+	@cmake --preset asan > /dev/null && cmake --build build/asan -j $(JOBS)
+	@ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1 UBSAN_OPTIONS=print_stacktrace=1 scripts/test.sh build/asan "" -LE "speed"
+
+TSAN_TESTS := base_test engine_test kv_test sched_test text_test sim_test executor_test
+tsan: deps-test models ## threads of engine, kv, sched, text, executor under the thread sanitizer
+	@cmake --preset tsan > /dev/null && cmake --build build/tsan -j $(JOBS) --target $(TSAN_TESTS)
+	@scripts/test.sh build/tsan "" -R '^(base|engine|kv|sched|text|sim|executor)\.'
+
+FUZZ_SECONDS ?= 60
+fuzz: deps ## every fuzz target for FUZZ_SECONDS (60) each
+	@docker/deps.sh install test check
+	@scripts/fuzz.sh $(FUZZ_SECONDS) $(JOBS)
+
+SEEDS ?= 20000
+SEED ?= 1
+sim: test-build ## SEEDS (20000) simulated worlds from SEED (1): engine, scheduler and KV cache on virtual time
+	@$(RELEASE)/bin/stet_sim_check --seeds $(SEEDS) --first $(SEED)
+
+exactness-controls: test-build ## the table of planted wrong orders and what the exactness suite says of each
+	@$(RELEASE)/bin/exactness_controls
+
+quality: test-build models $(VENV)/.stamp ## log-probabilities against FP32 arithmetic on the dequantised weights
+	@$(VENV)/bin/python tests/quality/quality.py --score $(RELEASE)/bin/stet_score --model models/SmolLM2-135M-Instruct.Q4_1.gguf
+
+proof: ## the bare machine: Debian 12 by debootstrap, a clone, make run, make test; baseline CPU; image tree; full input grids (root)
+	@docker/deps.sh install build test proof
+	@scripts/proof.sh
+
+bench: test-build models ## kernels and steps against the limits of this machine
+	@scripts/bench.sh $(RELEASE)
+
+check: deps-test ## formatting, clang-tidy, tidy rules
+	@docker/deps.sh install check
+	@scripts/check.sh
+
+format: ## formats every source
+	@git ls-files 'src/*.h' 'src/*.cc' 'include/*.h' 'kernels/*.h' 'kernels/*.cc' 'tests/*.h' 'tests/*.cc' 'benchmarks/*.cc' | xargs clang-format-14 -i
+
+install: build ## into DESTDIR (default: the system): bin, configs, LICENSE
+	@cmake --install $(RELEASE) --prefix /usr
+
+clean: ## removes build folders (keeps models and .venv)
+	@rm -rf build
