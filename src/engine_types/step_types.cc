@@ -3,6 +3,15 @@
 
 namespace stet {
 
+void StepPlan::clear() {
+  step = 0;
+  scheduled.clear();
+  admitted.clear();
+  forks.clear();
+  preempted.clear();
+  groups.clear();
+}
+
 uint32_t StepPlan::num_tokens() const {
   uint32_t sum = 0;
   for (const ScheduledSeq& s : scheduled) {
@@ -23,6 +32,9 @@ std::string StepPlan::to_string() const {
   }
   for (SeqId seq : admitted) {
     text += "  admit " + std::to_string(seq.v) + "\n";
+  }
+  for (const ForkedSeq& fork : forks) {
+    text += "  fork " + std::to_string(fork.seq.v) + " of " + std::to_string(fork.source.v) + "\n";
   }
   for (SeqId seq : preempted) {
     text += "  preempt " + std::to_string(seq.v) + "\n";

@@ -76,6 +76,8 @@ struct EngineOptions {
   uint64_t max_queued_prompt_tokens = 0;  // 0 = 4 x KV capacity
   uint64_t queue_timeout_us = 60'000'000;
   uint32_t chunk_cap = 0;  // largest prefill chunk; 0 = the token budget
+  std::string model_name = "default";    // metric label
+  std::string cache_dtype = "bfloat16";  // metric label of the cache's element type
 };
 
 // Counts at one moment; every field comes from the same step border.
@@ -99,7 +101,7 @@ class Engine {
   virtual ~Engine() = default;
 
   virtual void start() = 0;  // starts the step thread
-  // Takes a queue slot before anything else, so that a caller may tokenise after holding one: see reserve in engine/README.md.
+  // Takes a queue slot atomically (requests and prompt tokens) or refuses with the bound that is full.
   virtual Submission submit(Request request) = 0;
   // Honoured at the next step border, in any phase. Unknown or ended ids are ignored.
   virtual void cancel(RequestId request) = 0;

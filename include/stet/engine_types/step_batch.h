@@ -31,6 +31,7 @@ enum class KvOpKind : uint8_t {
   kDropFront,  // forget blocks before `first` (sliding window)
   kDestroy,    // forget the sequence: table and sampling state
   kCopy,       // copy slots[0] to slots[1], no table involved
+  kReplace,    // block `first` becomes a read-only alias of slots[0], which holds equal bytes (duplicate content)
 };
 
 // One operation on a sequence's block table; applied in order, before the rows of the step are computed.
@@ -54,6 +55,7 @@ struct BatchRow {
   friend bool operator==(const BatchRow&, const BatchRow&) = default;
 };
 
+// May hold operations and no rows: an idle engine still has sequences destroyed.
 struct StepBatch {
   uint64_t step = 0;
   std::vector<KvOp> kv_ops;  // kDestroy of a sequence may come in any step after its last row

@@ -26,14 +26,24 @@ struct PrefixGroup {
   friend bool operator==(const PrefixGroup&, const PrefixGroup&) = default;
 };
 
+// A choice that starts from a running sibling: it shares the source's full blocks below its first_pos and copies the
+// partial one (kv.md sec. 6).
+struct ForkedSeq {
+  SeqId seq;
+  SeqId source;
+  friend bool operator==(const ForkedSeq&, const ForkedSeq&) = default;
+};
+
 struct StepPlan {
   uint64_t step = 0;
   std::vector<ScheduledSeq> scheduled;  // decodes first, then prefill chunks
   std::vector<SeqId> admitted;          // left the queue in this step; each is also in `scheduled`
+  std::vector<ForkedSeq> forks;         // those of `admitted` that start from a sibling, not from the prefix cache
   std::vector<SeqId> preempted;         // give up all blocks and return to the queue
   std::vector<PrefixGroup> groups;
 
   bool empty() const { return scheduled.empty() && preempted.empty(); }
+  void clear();  // keeps capacity
   uint32_t num_tokens() const;
   std::string to_string() const;  // one line per sequence, for plan logs and tests/sched/*.plan
   friend bool operator==(const StepPlan&, const StepPlan&) = default;
