@@ -62,7 +62,7 @@ exactness-controls: test-build ## the table of planted wrong orders and what the
 	@$(RELEASE)/bin/exactness_controls
 
 quality: test-build models $(VENV)/.stamp ## log-probabilities against FP32 arithmetic on the dequantised weights
-	@$(VENV)/bin/python tests/quality/quality.py --score $(RELEASE)/bin/stet_score --model models/SmolLM2-135M-Instruct.Q4_1.gguf
+	@$(VENV)/bin/python tests/quality/quality.py --score $(RELEASE)/bin/stet_score --model models/SmolLM2-135M-Instruct.Q4_1.gguf --max-dlogp 0.0754 --min-top1 95.0
 
 proof: ## the bare machine: Debian 12 by debootstrap, a clone, make run, make test; baseline CPU; image tree; full input grids (root)
 	@docker/deps.sh install build test proof
