@@ -1,0 +1,11 @@
+// The tables of this build; each is defined in the one file compiled for its instruction set.
+#pragma once
+
+#include "stet/kernels/kernel_table.h"
+
+namespace stet::kernels {
+
+extern const KernelTable kScalarTable;  // x86-64-v2
+extern const KernelTable kAvx2Table;    // AVX2, FMA, F16C
+
+}  // namespace stet::kernels
