@@ -1,0 +1,126 @@
+// The KV cache's books: which sequence holds which blocks, which blocks a prompt may reuse, and the operations that make a
+// backend's block tables follow. Facade over BlockPool and PrefixIndex. It moves no bytes and knows no device.
+//
+//   kv.match(seq, tokens)     what a waiting sequence could reuse now; takes no reference
+//   kv.commit(plan, &batch)   takes, shares, copies and evicts blocks for the whole plan, or changes nothing
+//   ... the step runs ...
+//   kv.complete_step(step)    its positions are computed
+//   kv.publish(seq, tokens)   full computed blocks become visible to others
+//   kv.release(seq)           gives the blocks up (preempted, parked, ended)
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <span>
+#include <unordered_map>
+#include <vector>
+
+#include "stet/base/ids.h"
+#include "stet/base/sha256.h"
+#include "stet/base/status.h"
+#include "stet/engine_types/step_batch.h"
+#include "stet/engine_types/step_plan.h"
+#include "stet/kv/block_pool.h"
+#include "stet/kv/prefix_index.h"
+
+namespace stet::kv {
+
+struct KvOptions {
+  uint32_t num_blocks = 0;
+  uint32_t block_tokens = 64;
+  bool prefix_cache = true;
+  ChainHash chain_hash = sha256_chain;
+};
+
+// What a sequence could reuse. Whole blocks, at least one position short of the known tokens: logits need one.
+struct PrefixHit {
+  uint32_t num_tokens = 0;
+  uint32_t num_unreferenced_blocks = 0;  // of these: held by nobody now, so that sharing them costs availability
+};
+
+// Owned by the step thread. Virtual so that the simulator can plant faults; the product has this one class.
+class KvCache {
+ public:
+  explicit KvCache(const KvOptions& options);
+  virtual ~KvCache();
+  KvCache(const KvCache&) = delete;
+  KvCache& operator=(const KvCache&) = delete;
+
+  void add_sequence(SeqId seq, const Sha256Digest& cache_namespace);
+  void remove_sequence(SeqId seq);  // releases first
+
+  // `token_ids`: all known tokens. Cheap when nothing was published or evicted since the last call.
+  PrefixHit match(SeqId seq, std::span<const uint32_t> token_ids);
+
+  // All or nothing: false (nothing changed) when the plan does not fit or speaks of hits, forks or blocks that are not
+  // there. Otherwise `batch->kv_ops` and `kv_slots` grow by the operations, pending ones first.
+  [[nodiscard]] virtual bool commit(const StepPlan& plan, StepBatch* batch);
+  virtual void complete_step(uint64_t step);
+  // A block whose content is published already by another slot is swapped for that slot.
+  virtual void publish(SeqId seq, std::span<const uint32_t> token_ids);
+  virtual void release(SeqId seq);
+
+  // Operations that wait for a batch (destroys, swaps); commit flushes them too.
+  bool has_pending_ops() const { return !pending_ops_.empty(); }
+  void flush_pending_ops(StepBatch* batch);
+  // True while the backend still has, or will first have to destroy, an older incarnation of the sequence.
+  bool destroy_pending(SeqId seq) const;
+  uint32_t num_backend_sequences() const { return num_live_ + num_pending_destroys_; }
+
+  uint32_t num_blocks_of(SeqId seq) const;
+  uint32_t num_exclusive_blocks_of(SeqId seq) const;  // blocks that its release would make available
+  uint32_t num_available() const { return pool_.num_available(); }
+  const BlockCounts& counts() const { return pool_.counts(); }
+  uint32_t block_tokens() const { return options_.block_tokens; }
+  uint32_t num_blocks() const { return options_.num_blocks; }
+  bool prefix_cache() const { return options_.prefix_cache; }
+  std::span<const BlockId> table(SeqId seq) const;
+  bool published(BlockId block) const { return pool_.published(block); }
+
+  Status check_integrity() const;
+
+ protected:
+  struct Entry;
+  Entry& entry(SeqId seq);
+  const Entry& entry(SeqId seq) const;
+  void publish_up_to(Entry& e, std::span<const uint32_t> token_ids, uint32_t num_positions);
+  BlockPool& pool() { return pool_; }
+
+ private:
+  struct Range {  // positions a step in flight computes
+    uint64_t step;
+    SeqId seq;
+    uint32_t incarnation;  // a release in between voids it
+    uint32_t end_pos;
+  };
+  class Trial;  // the counts of a commit on scratch
+
+  uint64_t fence() const { return submitted_step_ > completed_step_ ? submitted_step_ : 0; }
+  ChainBlock chain_block(Entry& e, uint32_t index, std::span<const uint32_t> token_ids);
+  uint32_t extend_hit(Entry& e, uint32_t index, std::span<const uint32_t> token_ids);
+  bool fits(const StepPlan& plan);
+  bool try_admissions(const StepPlan& plan, Trial* trial);
+  bool admit(Trial* trial, SeqId seq, uint32_t first_pos, SeqId fork_source);
+  BlockId take_block();
+  void share_prefix(Entry& e, uint32_t num_blocks, SeqId fork_source, StepBatch* batch);
+  void append_blocks(Entry& e, const ScheduledSeq& s, SeqId fork_source, StepBatch* batch);
+  bool swap_or_insert(Entry& e, uint32_t index, std::span<const uint32_t> token_ids);
+  void emit(StepBatch* batch, KvOpKind kind, SeqId seq, uint32_t first, std::span<const BlockId> slots);
+
+  const KvOptions options_;
+  BlockPool pool_;
+  PrefixIndex index_;
+  std::unordered_map<SeqId, std::unique_ptr<Entry>> entries_;
+  std::deque<Range> in_flight_;
+  std::vector<KvOp> pending_ops_;
+  std::vector<BlockId> pending_slots_;
+  std::vector<int32_t> ref_change_;  // scratch of Trial, all zero between commits
+  std::vector<BlockId> touched_;     // scratch of Trial
+  std::vector<BlockId> new_blocks_;  // scratch of append_blocks
+  uint32_t num_live_ = 0;            // sequences with a table
+  uint32_t num_pending_destroys_ = 0;
+  uint64_t submitted_step_ = 0, completed_step_ = 0;
+};
+
+}  // namespace stet::kv

@@ -1,0 +1,72 @@
+// A policy is three small strategies: in what order requests wait, whether the next one fits, and who yields when
+// blocks run short. A new one is a file in src/sched/policies/ and a line in its registry. Strategies are immutable and
+// allocate nothing per call.
+#pragma once
+
+#include <compare>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "stet/base/status.h"
+#include "stet/sched/sched_view.h"
+
+namespace stet::sched {
+
+// Smaller keys go first. Taken once, when the request arrives; a preempted request keeps its key.
+struct OrderInput {
+  uint64_t arrival_us = 0;
+  uint8_t priority_class = 4;
+};
+class OrderPolicy {
+ public:
+  virtual ~OrderPolicy() = default;
+  virtual uint64_t key(const OrderInput& request) const = 0;
+};
+
+enum class Verdict : uint8_t { kAdmit, kWait };
+
+// The pool as it stands within the plan under construction, in blocks.
+struct PoolState {
+  uint32_t block_tokens = 64;
+  uint32_t num_blocks = 0;
+  uint32_t num_available = 0;
+  uint64_t num_reserved = 0;     // sum of max_blocks over running and admitted sequences
+  uint64_t num_outstanding = 0;  // what they still need for the tokens they know
+  uint32_t num_running = 0;      // running and admitted sequences
+};
+class AdmissionPolicy {
+ public:
+  virtual ~AdmissionPolicy() = default;
+  virtual Verdict fits(const WaitingSeq& candidate, const PoolState& pool) const = 0;
+};
+
+// The smallest key yields first.
+struct VictimKey {
+  uint64_t protection = 0;
+  uint64_t cost = 0;
+  friend auto operator<=>(const VictimKey&, const VictimKey&) = default;
+};
+class VictimPolicy {
+ public:
+  virtual ~VictimPolicy() = default;
+  virtual VictimKey key(const RunningSeq& seq) const = 0;
+};
+
+// Immutable.
+struct Policy {
+  std::string_view name;
+  std::unique_ptr<OrderPolicy> order;
+  std::unique_ptr<AdmissionPolicy> admission;
+  std::unique_ptr<VictimPolicy> victim;  // null: admission guarantees that blocks never run short
+};
+
+// INVALID_ARGUMENT names the policies there are.
+Result<Policy> make_policy(std::string_view name);
+std::vector<std::string_view> policy_names();
+
+uint32_t blocks_for(uint64_t num_tokens, uint32_t block_tokens);
+
+}  // namespace stet::sched

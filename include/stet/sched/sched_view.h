@@ -1,0 +1,47 @@
+// What the scheduler sees of one moment: values only, so that the same view gives the same plan anywhere.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "stet/base/ids.h"
+
+namespace stet::sched {
+
+// A sequence with a block table.
+struct RunningSeq {
+  SeqId seq;
+  uint64_t order_key = 0;             // of its request: smaller = older
+  uint32_t num_known_tokens = 0;      // prompt + generated
+  uint32_t num_computed_tokens = 0;   // positions whose KV exists; known - computed is what it wants
+  uint32_t num_blocks = 0;            // in its table
+  uint32_t num_exclusive_blocks = 0;  // that preempting it makes available; may be 0 while nothing is short
+  uint32_t max_blocks = 0;            // for prompt + max_tokens
+  uint32_t num_preemptions = 0;
+};
+
+// A sequence that wants to start or to resume.
+struct WaitingSeq {
+  SeqId seq;
+  uint64_t order_key = 0;
+  uint32_t num_known_tokens = 0;
+  uint32_t first_pos = 0;                // it would start here: prefix hit, or fork point
+  uint32_t num_unreferenced_blocks = 0;  // of the hit: sharing them takes them from the available ones
+  uint32_t max_blocks = 0;
+  SeqId fork_source;  // a running sibling to fork from; SeqId{} = none
+};
+
+struct SchedView {
+  uint64_t step = 0;
+  uint32_t block_tokens = 64;
+  uint32_t num_blocks = 0;            // of the pool
+  uint32_t num_available_blocks = 0;  // free, or cached and unreferenced
+  uint32_t max_step_tokens = 0;
+  uint32_t chunk_cap = 0;  // largest prefill chunk
+  uint32_t max_running = 0;
+  uint32_t max_new_sequences = 0;       // that the backend can take in this step
+  std::span<const RunningSeq> running;  // oldest first
+  std::span<const WaitingSeq> waiting;  // in the order of the queue: its head, at least
+};
+
+}  // namespace stet::sched

@@ -1,0 +1,232 @@
+#include "stet/kv/kv_cache.h"
+
+#include <algorithm>
+#include <string>
+
+#include "src/kv/kv_entry.h"
+#include "stet/base/check.h"
+
+namespace stet::kv {
+
+KvCache::KvCache(const KvOptions& options)
+    : options_(options),
+      pool_(options.num_blocks),
+      index_(options.prefix_cache ? options.num_blocks : 0, options.block_tokens),
+      ref_change_(options.num_blocks, 0) {}
+
+KvCache::~KvCache() = default;
+
+KvCache::Entry& KvCache::entry(SeqId seq) {
+  const auto it = entries_.find(seq);
+  STET_CHECK(it != entries_.end(), "the KV cache was told of every sequence");
+  return *it->second;
+}
+const KvCache::Entry& KvCache::entry(SeqId seq) const { return const_cast<KvCache*>(this)->entry(seq); }
+
+void KvCache::add_sequence(SeqId seq, const Sha256Digest& cache_namespace) {
+  auto e = std::make_unique<Entry>();
+  e->seq = seq;
+  e->root = cache_namespace;
+  STET_CHECK(entries_.emplace(seq, std::move(e)).second, "a sequence id is used once");
+}
+
+void KvCache::remove_sequence(SeqId seq) {
+  release(seq);
+  entries_.erase(seq);
+}
+
+uint32_t KvCache::num_blocks_of(SeqId seq) const { return static_cast<uint32_t>(entry(seq).table.size()); }
+bool KvCache::destroy_pending(SeqId seq) const { return entry(seq).destroy_pending; }
+std::span<const BlockId> KvCache::table(SeqId seq) const { return entry(seq).table; }
+
+uint32_t KvCache::num_exclusive_blocks_of(SeqId seq) const {
+  if (fence() != 0) {
+    return 0;  // a step in flight may read them: they become available later
+  }
+  const std::vector<BlockId>& table = entry(seq).table;
+  return static_cast<uint32_t>(
+      std::count_if(table.begin(), table.end(), [&](BlockId b) { return pool_.refs(b) == 1; }));
+}
+
+// ---- prefix hits
+
+// The chain down to `index` is hashed once per sequence.
+ChainBlock KvCache::chain_block(Entry& e, uint32_t index, std::span<const uint32_t> token_ids) {
+  const size_t n = options_.block_tokens;
+  while (e.chain.size() <= index) {
+    const size_t i = e.chain.size();
+    e.chain.push_back(options_.chain_hash(i == 0 ? e.root : e.chain[i - 1], token_ids.subspan(i * n, n)));
+  }
+  return {.parent = kNoBlock, .root = &e.root, .hash = &e.chain[index], .token_ids = token_ids.subspan(index * n, n)};
+}
+
+// Walks on from block `index` of the chain, whose parent is e.hit_leaf; returns the number of blocks of the whole hit.
+uint32_t KvCache::extend_hit(Entry& e, uint32_t index, std::span<const uint32_t> token_ids) {
+  const size_t max_blocks = token_ids.empty() ? 0 : (token_ids.size() - 1) / options_.block_tokens;
+  for (; index < max_blocks; ++index) {
+    ChainBlock next = chain_block(e, index, token_ids);
+    next.parent = e.hit_leaf;
+    const BlockId found = index_.find(next);
+    if (found == kNoBlock) {
+      break;
+    }
+    e.hit_leaf = found;
+  }
+  return index;
+}
+
+PrefixHit KvCache::match(SeqId seq, std::span<const uint32_t> token_ids) {
+  Entry& e = entry(seq);
+  if (!options_.prefix_cache) {
+    return {};
+  }
+  if (e.hit_epoch != index_.epoch() || e.hit_known_tokens != token_ids.size()) {
+    // Only leaves are evicted: while the deepest block of the hit is the same node, all of it is there.
+    const bool holds = e.hit_blocks > 0 && index_.generation(e.hit_leaf) == e.hit_generation;
+    if (!holds) {
+      e.hit_blocks = 0;
+      e.hit_leaf = kNoBlock;
+    }
+    e.hit_blocks = extend_hit(e, e.hit_blocks, token_ids);
+    e.hit_generation = e.hit_leaf == kNoBlock ? 0 : index_.generation(e.hit_leaf);
+    e.hit_epoch = index_.epoch();
+    e.hit_known_tokens = token_ids.size();
+  }
+  PrefixHit hit{.num_tokens = e.hit_blocks * options_.block_tokens};
+  // A parent has at least the references of its child: the unreferenced blocks are the deepest ones.
+  for (BlockId b = e.hit_leaf; b != kNoBlock && pool_.refs(b) == 0; b = index_.parent(b)) {
+    ++hit.num_unreferenced_blocks;
+  }
+  return hit;
+}
+
+// ---- after a step
+
+void KvCache::complete_step(uint64_t step) {
+  completed_step_ = step;
+  while (!in_flight_.empty() && in_flight_.front().step <= step) {
+    const Range range = in_flight_.front();
+    in_flight_.pop_front();
+    // Released or removed while in flight: nothing of it is kept.
+    const auto it = entries_.find(range.seq);
+    if (it != entries_.end() && it->second->incarnation == range.incarnation) {
+      it->second->num_computed = range.end_pos;
+    }
+  }
+  pool_.fence_passed(step);
+}
+
+void KvCache::publish(SeqId seq, std::span<const uint32_t> token_ids) {
+  Entry& e = entry(seq);
+  publish_up_to(e, token_ids, e.num_computed);
+}
+
+void KvCache::publish_up_to(Entry& e, std::span<const uint32_t> token_ids, uint32_t num_positions) {
+  if (!options_.prefix_cache || e.collided) {
+    return;
+  }
+  while ((e.num_published + 1) * options_.block_tokens <= num_positions) {
+    if (!pool_.published(e.table[e.num_published]) && !swap_or_insert(e, e.num_published, token_ids)) {
+      e.collided = true;
+      return;
+    }
+    ++e.num_published;
+  }
+}
+
+bool KvCache::swap_or_insert(Entry& e, uint32_t index, std::span<const uint32_t> token_ids) {
+  ChainBlock block = chain_block(e, index, token_ids);
+  block.parent = index == 0 ? kNoBlock : e.table[index - 1];
+  const BlockId other = index_.find(block);
+  if (other == kNoBlock) {
+    if (!index_.insert(e.table[index], block)) {
+      return false;
+    }
+    pool_.set_published(e.table[index]);
+    return true;
+  }
+  pool_.add_ref(other);
+  pool_.release(e.table[index], fence());
+  e.table[index] = other;
+  pending_ops_.push_back({.kind = KvOpKind::kReplace,
+                          .seq = e.seq,
+                          .first = index,
+                          .slot_offset = static_cast<uint32_t>(pending_slots_.size()),
+                          .num_slots = 1});
+  pending_slots_.push_back(other);
+  return true;
+}
+
+void KvCache::release(SeqId seq) {
+  Entry& e = entry(seq);
+  if (!e.live) {
+    return;
+  }
+  for (auto it = e.table.rbegin(); it != e.table.rend(); ++it) {
+    pool_.release(*it, fence());
+  }
+  e.table.clear();
+  ++e.incarnation;
+  e.num_published = e.num_computed = e.num_scheduled = 0;
+  e.live = e.collided = false;
+  e.destroy_pending = true;
+  --num_live_;
+  ++num_pending_destroys_;
+  pending_ops_.push_back({.kind = KvOpKind::kDestroy, .seq = seq});
+}
+
+void KvCache::flush_pending_ops(StepBatch* batch) {
+  const auto offset = static_cast<uint32_t>(batch->kv_slots.size());
+  for (KvOp op : pending_ops_) {
+    op.slot_offset += offset;
+    batch->kv_ops.push_back(op);
+    if (op.kind == KvOpKind::kDestroy) {
+      const auto it = entries_.find(op.seq);
+      if (it != entries_.end()) {
+        it->second->destroy_pending = false;
+      }
+    }
+  }
+  batch->kv_slots.insert(batch->kv_slots.end(), pending_slots_.begin(), pending_slots_.end());
+  num_pending_destroys_ = 0;
+  pending_ops_.clear();
+  pending_slots_.clear();
+}
+
+// ---- integrity
+
+Status KvCache::check_integrity() const {
+  std::vector<uint32_t> held(options_.num_blocks, 0);
+  for (const auto& [seq, e] : entries_) {
+    const std::string name = "sequence " + std::to_string(seq.v);
+    if (!e->live && !e->table.empty()) {
+      return internal_error(name + " holds blocks without a table at the backend");
+    }
+    if (static_cast<uint64_t>(e->num_published) * options_.block_tokens > e->num_computed) {
+      return internal_error(name + " has published positions that are not computed");
+    }
+    for (uint32_t i = 0; i < e->table.size(); ++i) {
+      ++held[e->table[i].v];
+      if (i < e->num_published && !pool_.published(e->table[i])) {
+        return internal_error(name + " counts an unpublished block as published");
+      }
+    }
+  }
+  STET_RETURN_IF_ERROR(pool_.check_integrity(held));
+  if (!options_.prefix_cache) {
+    return {};
+  }
+  for (uint32_t i = 0; i < options_.num_blocks; ++i) {
+    const BlockId block{i};
+    if (pool_.published(block) != index_.contains(block)) {
+      return internal_error("block " + std::to_string(i) + ": pool and prefix index disagree about publication");
+    }
+    if (index_.contains(block) && index_.parent(block) != kNoBlock &&
+        pool_.refs(index_.parent(block)) < pool_.refs(block)) {
+      return internal_error("block " + std::to_string(i) + " outlives its parent's references");
+    }
+  }
+  return index_.check_integrity();
+}
+
+}  // namespace stet::kv

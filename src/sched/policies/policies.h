@@ -1,0 +1,13 @@
+// One function per policy; registry.cc lists them.
+#pragma once
+
+#include "stet/sched/policy.h"
+
+namespace stet::sched {
+
+Policy fcfs_conservative();
+Policy aggressive();
+
+std::unique_ptr<OrderPolicy> arrival_order();
+
+}  // namespace stet::sched

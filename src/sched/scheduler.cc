@@ -1,0 +1,181 @@
+#include "stet/sched/scheduler.h"
+
+#include <algorithm>
+
+#include "stet/base/check.h"
+
+namespace stet::sched {
+namespace {
+// Chunks end at tile borders, so that attention starts the next chunk on a whole tile (scheduler.md sec. 2, 6).
+constexpr uint32_t kChunkAlign = 64;
+
+uint32_t wanted(const RunningSeq& s) { return s.num_known_tokens - s.num_computed_tokens; }
+}  // namespace
+
+uint32_t blocks_for(uint64_t num_tokens, uint32_t block_tokens) {
+  return static_cast<uint32_t>((num_tokens + block_tokens - 1) / block_tokens);
+}
+
+void Scheduler::plan(const SchedView& view, const Policy& policy, StepPlan* plan) {
+  plan->clear();
+  plan->step = view.step;
+  begin(view, policy);
+  plan_decodes();
+  plan_prefills();
+  emit_running(plan);
+  if (!short_of_blocks_) {
+    plan_admissions(plan);
+  }
+  view_ = nullptr;
+  policy_ = nullptr;
+}
+
+void Scheduler::begin(const SchedView& view, const Policy& policy) {
+  view_ = &view;
+  policy_ = &policy;
+  budget_ = view.max_step_tokens;
+  short_of_blocks_ = false;
+  slots_.assign(view.running.size(), Slot{});
+  pool_ = {.block_tokens = view.block_tokens,
+           .num_blocks = view.num_blocks,
+           .num_available = view.num_available_blocks,
+           .num_running = static_cast<uint32_t>(view.running.size())};
+  for (const RunningSeq& s : view.running) {
+    pool_.num_reserved += s.max_blocks;
+    const uint32_t needed = blocks_for(s.num_known_tokens, view.block_tokens);
+    pool_.num_outstanding += needed > s.num_blocks ? needed - s.num_blocks : 0;
+  }
+}
+
+void Scheduler::plan_decodes() {
+  for (uint32_t i = 0; i < slots_.size() && budget_ > 0; ++i) {
+    if (!slots_[i].preempted && wanted(view_->running[i]) == 1) {
+      place(i, 1);
+    }
+  }
+}
+
+void Scheduler::plan_prefills() {
+  for (uint32_t i = 0; i < slots_.size() && budget_ > 0; ++i) {
+    if (!slots_[i].preempted && wanted(view_->running[i]) > 1) {
+      place(i, wanted(view_->running[i]));
+    }
+  }
+}
+
+void Scheduler::place(uint32_t index, uint32_t want) {
+  const RunningSeq& s = view_->running[index];
+  uint32_t n = chunk(s.num_computed_tokens, want, uint64_t{s.num_blocks} + pool_.num_available);
+  while (n == 0 && preempt_younger_than(index)) {
+    n = chunk(s.num_computed_tokens, want, uint64_t{s.num_blocks} + pool_.num_available);
+  }
+  if (n == 0) {
+    short_of_blocks_ = true;  // it keeps what it has and waits for an older one to finish
+    return;
+  }
+  Slot& slot = slots_[index];
+  slot.num_tokens = n;
+  const uint32_t needed = blocks_for(uint64_t{s.num_computed_tokens} + n, view_->block_tokens);
+  slot.num_new_blocks = needed > s.num_blocks ? needed - s.num_blocks : 0;
+  budget_ -= n;
+  pool_.num_available -= slot.num_new_blocks;
+  pool_.num_outstanding -= slot.num_new_blocks;
+}
+
+uint32_t Scheduler::chunk(uint32_t first_pos, uint32_t want, uint64_t num_blocks) const {
+  const uint64_t capacity = num_blocks * view_->block_tokens;
+  const uint64_t room = capacity > first_pos ? capacity - first_pos : 0;
+  const uint64_t n = std::min<uint64_t>({want, budget_, std::max(view_->chunk_cap, 1U), room});
+  if (n < want) {
+    const uint64_t aligned_end = (first_pos + n) / kChunkAlign * kChunkAlign;
+    if (aligned_end > first_pos) {
+      return static_cast<uint32_t>(aligned_end - first_pos);
+    }
+  }
+  return static_cast<uint32_t>(n);
+}
+
+// Only younger sequences yield. A victim that stands in the plan already is taken out again.
+bool Scheduler::preempt_younger_than(uint32_t index) {
+  if (policy_->victim == nullptr) {
+    return false;
+  }
+  uint32_t victim = index;
+  VictimKey smallest;
+  for (uint32_t i = index + 1; i < slots_.size(); ++i) {
+    if (slots_[i].preempted) {
+      continue;
+    }
+    const VictimKey key = policy_->victim->key(view_->running[i]);
+    if (victim == index || key <= smallest) {  // on a tie the later one
+      victim = i;
+      smallest = key;
+    }
+  }
+  if (victim == index) {
+    return false;
+  }
+  Slot& slot = slots_[victim];
+  budget_ += slot.num_tokens;
+  pool_.num_available += slot.num_new_blocks + view_->running[victim].num_exclusive_blocks;
+  slot = Slot{.preempted = true};
+  short_of_blocks_ = true;
+  return true;
+}
+
+void Scheduler::emit_running(StepPlan* plan) const {
+  for (const bool decodes : {true, false}) {
+    for (uint32_t i = 0; i < slots_.size(); ++i) {
+      const RunningSeq& s = view_->running[i];
+      const Slot& slot = slots_[i];
+      if (slot.num_tokens > 0 && (wanted(s) == 1) == decodes) {
+        plan->scheduled.push_back({.seq = s.seq,
+                                   .first_pos = s.num_computed_tokens,
+                                   .num_scheduled_tokens = slot.num_tokens,
+                                   .num_new_blocks = slot.num_new_blocks,
+                                   .sample = slot.num_tokens == wanted(s)});
+      }
+    }
+  }
+  for (uint32_t i = 0; i < slots_.size(); ++i) {
+    if (slots_[i].preempted) {
+      plan->preempted.push_back(view_->running[i].seq);
+    }
+  }
+}
+
+// The first candidate that must wait ends admission: nobody overtakes it, so nobody starves.
+void Scheduler::plan_admissions(StepPlan* plan) {
+  const uint32_t room = view_->max_running > pool_.num_running ? view_->max_running - pool_.num_running : 0;
+  const uint32_t max_admitted = std::min(room, view_->max_new_sequences);
+  for (const WaitingSeq& c : view_->waiting) {
+    if (budget_ == 0 || plan->admitted.size() >= max_admitted ||
+        policy_->admission->fits(c, pool_) == Verdict::kWait || c.num_unreferenced_blocks > pool_.num_available) {
+      return;
+    }
+    const uint32_t available = pool_.num_available - c.num_unreferenced_blocks;
+    const uint32_t held = c.first_pos / view_->block_tokens;
+    const uint32_t n = chunk(c.first_pos, c.num_known_tokens - c.first_pos, uint64_t{held} + available);
+    if (n == 0) {
+      return;
+    }
+    const uint32_t num_new_blocks = blocks_for(uint64_t{c.first_pos} + n, view_->block_tokens) - held;
+    const uint32_t for_known = blocks_for(c.num_known_tokens, view_->block_tokens) - held;
+    budget_ -= n;
+    pool_.num_available = available - num_new_blocks;
+    pool_.num_outstanding += for_known - num_new_blocks;
+    pool_.num_reserved += c.max_blocks;
+    ++pool_.num_running;
+    plan->scheduled.push_back({.seq = c.seq,
+                               .first_pos = c.first_pos,
+                               .num_scheduled_tokens = n,
+                               .num_new_blocks = num_new_blocks,
+                               .sample = c.first_pos + n == c.num_known_tokens});
+    plan->admitted.push_back(c.seq);
+    if (c.fork_source != SeqId{}) {
+      plan->forks.push_back({c.seq, c.fork_source});
+    }
+  }
+}
+
+}  // namespace stet::sched
