@@ -1,5 +1,6 @@
-// Chat templates: a bounded interpreter of the Jinja subset that model files use. It keeps the origin of every string, so
-// that rendered output is a list of segments, template text or data. Immutable; thread-safe.
+// Chat templates: a bounded interpreter of the Jinja subset that model files use. It keeps the
+// origin of every string, so that rendered output is a list of segments, template text or data.
+// Immutable; thread-safe.
 #pragma once
 
 #include <cstdint>
@@ -45,7 +46,8 @@ class ChatTemplate {
   // Parse errors give line and column and name what is not supported.
   static Result<std::shared_ptr<const ChatTemplate>> parse(std::string_view source);
   // INVALID_ARGUMENT: raise_exception of the template, or a limit; the message is fit for a client.
-  virtual Result<std::vector<TextSegment>> render(const ChatInput& input, const TemplateLimits& limits) const = 0;
+  virtual Result<std::vector<TextSegment>> render(const ChatInput& input,
+                                                  const TemplateLimits& limits) const = 0;
   virtual const std::string& source() const = 0;
   // True if the template reads variable `name` (allow-list of kwargs).
   virtual bool uses_variable(std::string_view name) const = 0;

@@ -1,4 +1,5 @@
-// Incremental detokenizer and stop strings of one choice. External synchronisation (one text thread per request).
+// Incremental detokenizer and stop strings of one choice. External synchronisation (one text thread
+// per request).
 #pragma once
 
 #include <cstdint>
@@ -12,12 +13,14 @@
 
 namespace stet::text {
 
-// Turns tokens into valid UTF-8, never splitting a code point; at the end bytes that are no UTF-8 become U+FFFD.
+// Turns tokens into valid UTF-8, never splitting a code point; at the end bytes that are no UTF-8
+// become U+FFFD.
 class Detokenizer {
  public:
-  explicit Detokenizer(const Tokenizer* tokenizer, bool skip_special) : tokenizer_(tokenizer), skip_special_(skip_special) {}
+  explicit Detokenizer(const Tokenizer* tokenizer, bool skip_special)
+      : tokenizer_(tokenizer), skip_special_(skip_special) {}
   void append(uint32_t token_id, std::string* out);  // appends what is complete
-  void finish(std::string* out);                     // appends U+FFFD for what never became complete
+  void finish(std::string* out);  // appends U+FFFD for what never became complete
 
  private:
   const Tokenizer* tokenizer_;
@@ -30,7 +33,10 @@ struct StopMatch {
   std::string_view stop;
 };
 
-// Withholds exactly the longest suffix that is a proper prefix of a stop string; earliest match wins, then the longest.
+// Withholds exactly the longest suffix that is a proper prefix of a stop string. A match is decided
+// at the first byte at which a stop string is complete; of those complete there the longest (the
+// one that begins first) wins. So the outcome does not depend on how the text is cut into pieces,
+// and no further token is computed in the hope of a longer match.
 class StopMatcher {
  public:
   StopMatcher(std::vector<std::string> stops, bool include_in_output);
@@ -40,8 +46,12 @@ class StopMatcher {
   bool empty() const { return stops_.empty(); }
 
  private:
+  std::optional<size_t> advance(char byte);
+
   std::vector<std::string> stops_;
   bool include_;
+  std::vector<std::vector<uint32_t>> failure_;  // per stop string: [length + 1]
+  std::vector<uint32_t> progress_;  // per stop string: bytes of it that end the text so far
   bool matched_ = false;
   std::string held_;
 };
