@@ -1,4 +1,5 @@
-// Where steps are computed. CPU, CUDA and Fake are Backends; the engine knows nothing else of a device.
+// Where steps are computed. CPU, CUDA and Fake are Backends; the engine knows nothing else of a
+// device.
 #pragma once
 
 #include <cstdint>
@@ -9,22 +10,23 @@
 namespace stet::executor {
 
 struct BackendInfo {
-  std::string name;           // "cpu", "fake"
-  std::string device;         // "avx512vnni, 2 threads"
-  uint32_t num_blocks = 0;    // slots of the KV pool
+  std::string name;            // "cpu", "fake"
+  std::string device;          // "avx512vnni, 2 threads"
+  uint32_t num_blocks = 0;     // slots of the KV pool
   uint32_t block_tokens = 64;  // positions per block, a multiple of 64
   uint32_t vocab_size = 0;
-  uint32_t max_model_len = 0;   // the model's context, in tokens
+  uint32_t max_model_len = 0;    // the model's context, in tokens
   uint32_t max_step_tokens = 0;  // rows a step may have: scratch is sized for it
-  uint32_t max_sequences = 0;   // sequences that may exist at once
+  uint32_t max_sequences = 0;    // sequences that may exist at once
 };
 
 struct Ticket {
   uint64_t step = 0;
 };
 
-// Owns weights, KV bytes, sampling state and scratch. Called by one thread (the step thread); at most two tickets in
-// flight. submit never fails for a valid batch: an invalid one is a broken invariant. No allocation after warm-up.
+// Owns weights, KV bytes, sampling state and scratch. Called by one thread (the step thread); at
+// most two tickets in flight. submit never fails for a valid batch: an invalid one is a broken
+// invariant. No allocation after warm-up.
 class Backend {
  public:
   virtual ~Backend() = default;

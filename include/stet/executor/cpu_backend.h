@@ -1,4 +1,5 @@
-// The CPU backend: walks the model's recipe through a KernelTable on a thread pool; KV in a paged arena.
+// The CPU backend: walks the model's recipe through a KernelTable on a thread pool; KV in a paged
+// arena.
 #pragma once
 
 #include <array>
@@ -16,17 +17,29 @@ namespace stet::executor {
 struct CpuBackendOptions {
   std::shared_ptr<const model::Model> model;
   const kernels::KernelTable* table = nullptr;  // null = kernels::best_table()
-  uint32_t num_threads = 1;  // the calling thread is one of them
+  uint32_t num_threads = 1;                     // the calling thread is one of them
   uint32_t num_blocks = 0;
   uint32_t block_tokens = 64;      // multiple of 64
   uint32_t max_step_tokens = 256;  // rows of a step
   uint32_t max_sequences = 32;
-  bool poison_kv = false;  // tests: new and released blocks are filled with NaN before anybody writes them
+  bool poison_kv =
+      false;  // tests: new and released blocks are filled with NaN before anybody writes them
 };
 
 // What a step spends its time on.
 enum class Verb : uint8_t {
-  kKvOps, kEmbed, kNorm, kQkv, kRope, kAttention, kAttnOut, kGateUp, kGate, kDown, kHead, kSample,
+  kKvOps,
+  kEmbed,
+  kNorm,
+  kQkv,
+  kRope,
+  kAttention,
+  kAttnOut,
+  kGateUp,
+  kGate,
+  kDown,
+  kHead,
+  kSample,
 };
 inline constexpr int kNumVerbs = 12;
 const char* verb_name(Verb verb);  // "attention"
@@ -39,14 +52,16 @@ struct StepTimings {
   std::array<uint64_t, kNumVerbs> verb_ns{};
 };
 
-// A step is computed inside submit(), on the calling thread and num_threads - 1 workers; wait() hands the result over.
-// submit() leaves the calling thread in the float environment of C4. Owned by the step thread.
+// A step is computed inside submit(), on the calling thread and num_threads - 1 workers; wait()
+// hands the result over. submit() leaves the calling thread in the float environment of C4. Owned
+// by the step thread.
 class CpuBackend : public Backend {
  public:
   static Result<std::unique_ptr<CpuBackend>> create(const CpuBackendOptions& options);
-  // Bytes of step scratch and sampling state that create() takes beside weights and KV: a row of the memory plan.
-  static uint64_t scratch_bytes(const model::HyperParams& hyper, uint32_t num_threads, uint32_t max_step_tokens,
-                                uint32_t max_sequences);
+  // Bytes of step scratch and sampling state that create() takes beside weights and KV: a row of
+  // the memory plan.
+  static uint64_t scratch_bytes(const model::HyperParams& hyper, uint32_t num_threads,
+                                uint32_t max_step_tokens, uint32_t max_sequences);
 
   virtual StepTimings timings() const = 0;
   virtual void reset_timings() = 0;

@@ -1,5 +1,5 @@
-// Memory is planned before anything is allocated (architecture.md sec. 5, operations.md sec. 5): a table of rows against
-// the limit of the machine or its cgroup, or a refusal with the numbers.
+// Memory is planned before anything is allocated (architecture.md sec. 5, operations.md sec. 5): a
+// table of rows against the limit of the machine or its cgroup, or a refusal with the numbers.
 #pragma once
 
 #include <cstdint>
@@ -15,8 +15,9 @@ struct MemoryLimit {
   std::string source;  // the file that set it: "/proc/meminfo", "/sys/fs/cgroup/a/memory.max"
 };
 
-// min(physical, memory.max and memory.high of every ancestor (v2), memory.limit_in_bytes of every ancestor (v1)).
-// Numbers near 2^63 are "no limit". `root` stands in front of /proc and /sys: tests give a folder, the product "".
+// min(physical, memory.max and memory.high of every ancestor (v2), memory.limit_in_bytes of every
+// ancestor (v1)). Numbers near 2^63 are "no limit". `root` stands in front of /proc and /sys: tests
+// give a folder, the product "".
 Result<MemoryLimit> read_memory_limit(const std::string& root = "");
 
 struct MemoryRow {
@@ -26,14 +27,16 @@ struct MemoryRow {
 
 struct MemoryPlanInput {
   MemoryLimit limit;
-  uint64_t budget_bytes = 0;        // configured memory.budget; 0 = none
-  uint64_t weight_bytes = 0;        // packed
-  std::vector<MemoryRow> reserves;  // scratch, text, I/O ...: everything that is neither weights nor KV
+  uint64_t budget_bytes = 0;  // configured memory.budget; 0 = none
+  uint64_t weight_bytes = 0;  // packed
+  std::vector<MemoryRow>
+      reserves;  // scratch, text, I/O ...: everything that is neither weights nor KV
   uint64_t kv_bytes_per_token = 0;
   uint32_t block_tokens = 64;
   uint32_t context_tokens = 0;  // the model's own context
-  uint32_t max_model_len = 0;   // configured; 0 = the model's context, shrunk if the pool cannot hold one sequence of it
-  uint64_t kv_tokens = 0;       // configured pool, in tokens; 0 = auto
+  uint32_t max_model_len =
+      0;  // configured; 0 = the model's context, shrunk if the pool cannot hold one sequence of it
+  uint64_t kv_tokens = 0;  // configured pool, in tokens; 0 = auto
 };
 
 struct MemoryPlan {
@@ -49,8 +52,8 @@ struct MemoryPlan {
   std::string table() const;  // one line per row, then the sum and the limit
 };
 
-// KV auto = min(4 x context tokens, half of what is left beside weights and reserves). Refusals: RESOURCE_EXHAUSTED with the
-// table and the largest pool and model length that would fit.
+// KV auto = min(4 x context tokens, half of what is left beside weights and reserves). Refusals:
+// RESOURCE_EXHAUSTED with the table and the largest pool and model length that would fit.
 Result<MemoryPlan> plan_memory(const MemoryPlanInput& input);
 
 std::string format_bytes(uint64_t bytes);  // "96.4 MiB"

@@ -1,5 +1,6 @@
-// The one table of ranges and defaults of every numeric request parameter (api.md sec. 2.1). Server validation, its tests
-// and docs/parameters.md read this table; nobody writes a range a second time.
+// The one table of ranges and defaults of every numeric request parameter (api.md sec. 2.1). Server
+// validation, its tests and docs/parameters.md read this table; nobody writes a range a second
+// time.
 #pragma once
 
 #include <cstdint>
@@ -18,8 +19,9 @@ enum class ParameterKind : uint8_t {
 
 // Where the upper bound comes from when it is no constant: the caller resolves it.
 enum class ParameterMax : uint8_t {
-  kFixed,      // ParameterRule::max
-  kCap,        // ParameterRule::max is the default of a configured cap, `cap` names it; `hard_max` bounds the cap itself
+  kFixed,  // ParameterRule::max
+  kCap,  // ParameterRule::max is the default of a configured cap, `cap` names it; `hard_max` bounds
+         // the cap itself
   kVocab,      // vocabulary size
   kVocabId,    // vocabulary size - 1 (a token id)
   kRoom,       // model length - prompt tokens
@@ -39,10 +41,11 @@ struct ParameterRule {
   const char* notes;
 };
 
-std::span<const ParameterRule> parameter_rules();                // in the order of api.md
+std::span<const ParameterRule> parameter_rules();                  // in the order of api.md
 const ParameterRule* find_parameter_rule(std::string_view field);  // null if unknown
 
-// False for NaN, infinities and values outside. `max` replaces rule.max where the rule's bound is not fixed.
+// False for NaN, infinities and values outside. `max` replaces rule.max where the rule's bound is
+// not fixed.
 bool in_range(const ParameterRule& rule, double value);
 bool in_range(const ParameterRule& rule, double value, double max);
 // "0..2", "> 0, <= 10", "0..20": for error messages.
