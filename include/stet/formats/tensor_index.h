@@ -19,6 +19,13 @@ namespace stet::formats {
 enum class TensorType : uint32_t { kF32 = 0, kF16 = 1, kQ4_0 = 2, kQ4_1 = 3, kQ8_0 = 8, kBF16 = 30 };  // GGUF's numbers
 std::string_view tensor_type_name(TensorType type);  // "Q4_1"
 
+// A row is stored as blocks of `elements` weights in `bytes` bytes; float types have one element per block.
+struct BlockFormat {
+  uint32_t elements = 1;
+  uint32_t bytes = 4;
+};
+BlockFormat block_format(TensorType type);
+
 struct TensorInfo {
   std::string name;
   TensorType type = TensorType::kF32;
@@ -36,13 +43,15 @@ struct MetaValue {
   uint64_t file_offset = 0;
 };
 
-// A parsed file. Immutable; keeps the bytes alive.
+// A parsed file; keeps the bytes alive. Immutable after parsing; thread-safe.
 class TensorIndex {
  public:
   uint32_t version = 0;
   std::map<std::string, MetaValue, std::less<>> metadata;
   std::vector<TensorInfo> tensors;  // file order, unique names
-  const TensorInfo* find(std::string_view name) const;
+  std::vector<uint32_t> by_name;    // indices into tensors, sorted by name
+  std::string stem;                 // of the path; empty when parsed from memory
+  const TensorInfo* find(std::string_view name) const;  // null if absent; binary search
 
   // Typed look-ups. Missing key or other type: a Status that names the key, its offset and both types.
   Result<uint64_t> get_uint(std::string_view key) const;
@@ -50,6 +59,7 @@ class TensorIndex {
   Result<bool> get_bool(std::string_view key) const;
   Result<std::string> get_string(std::string_view key) const;
   Result<std::span<const std::string>> get_strings(std::string_view key) const;
+  Result<std::vector<int64_t>> get_ints(std::string_view key) const;  // arrays of any integer type
   bool has(std::string_view key) const { return metadata.find(key) != metadata.end(); }
 
   std::shared_ptr<const void> owner;  // of the bytes
@@ -57,7 +67,11 @@ class TensorIndex {
 
 // Parses a GGUF file (v2, v3) held in memory; `bytes` must outlive the index (owner is left empty).
 Result<TensorIndex> parse_gguf(std::span<const std::byte> bytes);
-// Maps `path` read-only and parses it. Errors: NOT_FOUND (missing or unreadable), DATA_LOSS (invalid).
+// Maps `path` read-only and parses it. Errors: NOT_FOUND (missing or unreadable), DATA_LOSS (invalid). The file must not
+// shrink while the index lives (a read behind its end is SIGBUS): load_model copies what it keeps, then drop the index.
 Result<TensorIndex> open_gguf(const std::string& path);
+
+// Text of a file made fit for a one-line message: other than printable ASCII is escaped, long text is cut.
+std::string printable(std::string_view text, size_t max_chars = 80);
 
 }  // namespace stet::formats

@@ -17,6 +17,9 @@
 
 namespace stet::model {
 
+// Version of the rules in exactness.md that this build computes by. Part of every numerics id (C0).
+inline constexpr uint32_t kContractVersion = 1;
+
 struct HyperParams {
   uint32_t num_layers = 0;
   uint32_t width = 0;
@@ -52,6 +55,7 @@ struct Layer {
   kernels::PackedMatrix q, k, v, attn_out, gate, up, down;
 };
 
+// Immutable after load_model; thread-safe.
 class Model {
  public:
   std::string name;          // general.name of the file, or its stem
@@ -74,13 +78,16 @@ class Model {
   std::shared_ptr<const void> storage;  // owns panels and vectors
 };
 
-// What load would need, from the header alone (memory plan, `stet inspect`).
+// What load would need, from the header alone (memory plan, `stet inspect`). Makes every check of load_model that does not
+// read weights.
 struct ModelSummary {
   std::string name, architecture, quantisation;
   HyperParams hyper;
   uint64_t weight_bytes = 0;        // packed, in memory
   uint64_t kv_bytes_per_token = 0;  // bf16
   uint64_t num_parameters = 0;
+  uint64_t rope_bytes = 0;          // of all rope tables, beside weight_bytes
+  std::vector<LayerKind> layers;
 };
 Result<ModelSummary> summarise(const formats::TensorIndex& index);
 
@@ -90,7 +97,8 @@ struct LoadOptions {
   std::function<void(double)> progress;
 };
 // Checks shapes and types against the architecture's recipe, packs the weights into anonymous memory and computes the
-// numerics id. After it returns the file is not needed any more.
+// numerics id. After it returns the file is not needed any more. Errors: DATA_LOSS (what the file holds is not a model this
+// build computes exactly; names the key or tensor), RESOURCE_EXHAUSTED (no memory for the weights).
 Result<std::shared_ptr<const Model>> load_model(const formats::TensorIndex& index, const LoadOptions& options);
 
 // The architectures this build knows, for messages and tests: "llama", "gemma3".

@@ -1,0 +1,35 @@
+#include <array>
+
+#include "src/model/arch/arch.h"
+
+namespace stet::model {
+namespace {
+
+constexpr std::array<const char*, 2> kNames = {"llama", "gemma3"};
+
+constexpr WeightSpec kModelWeights[] = {
+    {WeightRole::kEmbedding, "token_embd"},
+    {WeightRole::kOutputNorm, "output_norm"},
+    {WeightRole::kHead, "output"},
+};
+
+}  // namespace
+
+std::span<const char* const> known_architectures() {
+  return kNames;
+}
+
+const Architecture* find_architecture(std::string_view name) {
+  for (const Architecture* arch : {&llama_architecture(), &gemma3_architecture()}) {
+    if (name == arch->name) {
+      return arch;
+    }
+  }
+  return nullptr;
+}
+
+std::span<const WeightSpec> model_weights() {
+  return kModelWeights;
+}
+
+}  // namespace stet::model
