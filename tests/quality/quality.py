@@ -39,7 +39,7 @@ def run_score(binary, model, texts):
     with tempfile.NamedTemporaryFile("w", suffix=".json") as f:
         json.dump(texts, f)
         f.flush()
-        out = subprocess.run([binary, "--model", model, "--tokens", f.name], check=True, capture_output=True, text=True)
+        out = subprocess.run([binary, "--model", model, "--tokens", f.name], check=True, stdout=subprocess.PIPE, text=True)
     return json.loads(out.stdout)
 
 
