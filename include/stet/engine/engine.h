@@ -40,15 +40,15 @@ struct EngineEvent {
   EngineEventKind kind = EngineEventKind::kTokens;
   uint32_t choice = 0;
   uint32_t first_output_pos = 0;  // of tokens[0] within the choice
-  std::vector<EngineToken> tokens;
+  std::vector<EngineToken> tokens{};
   FinishReason reason = FinishReason::kStop;   // kChoiceFinished
   int64_t stop_token_id = -1;                  // kChoiceFinished by a stop token, else -1
   // kRequestEnded:
-  Status status;                // OK, CANCELLED, DEADLINE_EXCEEDED, INTERNAL (non_finite), UNAVAILABLE (drain_timeout)
-  std::string error_reason;     // reason of api.md sec. 3 when not OK
+  Status status{};              // OK, CANCELLED, DEADLINE_EXCEEDED, INTERNAL (non_finite), UNAVAILABLE (drain_timeout)
+  std::string error_reason{};    // reason of api.md sec. 3 when not OK
   uint32_t cached_prompt_tokens = 0;
   uint32_t num_preemptions = 0;
-  RequestTimes times;
+  RequestTimes times{};
 };
 
 // Receives all events of a step in one call, on the step thread. Must not block and must take them.

@@ -40,8 +40,8 @@ struct SchedView {
   uint32_t chunk_cap = 0;  // largest prefill chunk
   uint32_t max_running = 0;
   uint32_t max_new_sequences = 0;       // that the backend can take in this step
-  std::span<const RunningSeq> running;  // oldest first
-  std::span<const WaitingSeq> waiting;  // in the order of the queue: its head, at least
+  std::span<const RunningSeq> running{};  // oldest first
+  std::span<const WaitingSeq> waiting{};  // in the order of the queue: its head, at least
 };
 
 }  // namespace stet::sched

@@ -1,0 +1,315 @@
+#include "src/engine/engine_core.h"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "stet/base/check.h"
+
+namespace stet::engine {
+namespace {
+
+// How far down the queue admission looks in one step; more are never admitted at once than this.
+constexpr size_t kAdmissionWindow = 64;
+
+uint32_t derive_max_running(const EngineOptions& options, const executor::BackendInfo& info) {
+  if (options.max_running != 0) {
+    return options.max_running;
+  }
+  const uint64_t tiles = uint64_t{info.num_blocks} * info.block_tokens / 64;
+  return static_cast<uint32_t>(
+      std::max<uint64_t>(1, std::min<uint64_t>({tiles, info.max_step_tokens, info.max_sequences})));
+}
+
+uint32_t derive_max_model_len(const executor::BackendInfo& info) {
+  return static_cast<uint32_t>(
+      std::min<uint64_t>(info.max_model_len, uint64_t{info.num_blocks} * info.block_tokens));
+}
+
+Status check_options(const EngineOptions& options, const executor::BackendInfo& info) {
+  // Every running sequence must be able to take one position per step, and to exist at the backend.
+  const uint32_t most = std::min(info.max_step_tokens, info.max_sequences);
+  if (options.max_running > most) {
+    return invalid_argument("max_running is " + std::to_string(options.max_running) + "; at most " +
+                            std::to_string(most) + " (max_step_tokens " + std::to_string(info.max_step_tokens) +
+                            ", sequences of the backend " + std::to_string(info.max_sequences) + ")");
+  }
+  if (options.max_queued_requests == 0) {
+    return invalid_argument("max_queued_requests is 0; at least 1 is needed to accept anything");
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<EngineCore>> EngineCore::create(EngineParts parts) {
+  const executor::BackendInfo& info = parts.backend->info();
+  STET_RETURN_IF_ERROR(check_options(parts.options, info));
+  STET_ASSIGN_OR_RETURN(sched::Policy policy, sched::make_policy(parts.options.policy));
+  STET_ASSIGN_OR_RETURN(sched::Policy drain_policy, sched::make_policy(parts.options.policy));
+  STET_ASSIGN_OR_RETURN(sched::Policy conservative, sched::make_policy("fcfs_conservative"));
+  drain_policy.admission = std::move(conservative.admission);
+  if (parts.kv == nullptr) {
+    parts.kv = std::make_unique<kv::KvCache>(kv::KvOptions{.num_blocks = info.num_blocks,
+                                                           .block_tokens = info.block_tokens,
+                                                           .prefix_cache = parts.options.prefix_cache});
+  }
+  const uint64_t capacity = uint64_t{info.num_blocks} * info.block_tokens;
+  if (parts.options.max_queued_prompt_tokens == 0) {
+    parts.options.max_queued_prompt_tokens = 4 * capacity;
+  }
+  const InboxLimits limits = {.max_requests = parts.options.max_queued_requests,
+                              .max_prompt_tokens = parts.options.max_queued_prompt_tokens,
+                              .max_total_tokens = derive_max_model_len(info)};
+  return std::unique_ptr<EngineCore>(
+      new EngineCore(std::move(parts), limits, std::move(policy), std::move(drain_policy)));
+}
+
+EngineCore::EngineCore(EngineParts parts, const InboxLimits& limits, sched::Policy policy, sched::Policy drain_policy)
+    : backend_(parts.backend),
+      sink_(parts.sink),
+      clock_(parts.clock),
+      options_(parts.options),
+      max_model_len_(derive_max_model_len(backend_->info())),
+      max_running_(derive_max_running(options_, backend_->info())),
+      inbox_(limits),
+      kv_(std::move(parts.kv)),
+      metrics_(parts.metrics, options_, *kv_, max_model_len_),
+      policy_(std::move(policy)),
+      drain_policy_(std::move(drain_policy)) {
+  publish_stats(now_us());
+}
+
+// 0 means "did not happen" in RequestTimes.
+uint64_t EngineCore::now_us() const { return std::max<uint64_t>(1, clock_->now_us()); }
+
+Submission EngineCore::submit(Request request) {
+  const Submission submission = inbox_.submit(std::move(request), now_us());
+  metrics_.on_submission(submission, submission.limit == options_.max_queued_prompt_tokens);
+  return submission;
+}
+
+void EngineCore::push(CommandKind kind, RequestId request, uint32_t choice) {
+  inbox_.push({.kind = kind, .request_id = request, .choice = choice, .at_us = now_us()});
+}
+
+bool EngineCore::step() noexcept {
+  if (!begin_step()) {
+    return false;
+  }
+  finish_step();
+  return true;
+}
+
+bool EngineCore::begin_step() noexcept {
+  thread_.check();
+  take_inbox();
+  expire(now_us());
+  if (needs_flush()) {
+    flush_ops();
+  }
+  make_plan();
+  if (plan_.empty()) {
+    STET_CHECK(waiting_.empty() || !running_.empty(), "an idle engine admits the head of its queue");
+    if (kv_->has_pending_ops()) {
+      flush_ops();  // the backend forgets ended sequences even when nothing follows
+    }
+    deliver();
+    publish_stats(now_us());
+    return false;
+  }
+  batch_.clear();
+  batch_.step = plan_.step;
+  const bool committed = kv_->commit(plan_, &batch_);
+  STET_CHECK(committed, "a plan made from the KV cache's own counts fits");
+  ++next_step_;
+  requeue_preempted();
+  start_admitted(now_us());
+  fill_batch();
+  ticket_ = backend_->submit(batch_);
+  return true;
+}
+
+void EngineCore::finish_step() noexcept {
+  backend_->wait(ticket_, &result_);
+  kv_->complete_step(plan_.step);
+  metrics_.on_step(plan_.num_tokens(), result_.step_us);
+  ++totals_.num_steps;
+  take_inbox();
+  const uint64_t now = now_us();
+  apply_result(now);
+  deliver();
+  publish_stats(now);
+}
+
+void EngineCore::wait_for_work() {
+  const uint64_t now = now_us();
+  inbox_.wait(next_expiry_us_ == UINT64_MAX ? UINT64_MAX : next_expiry_us_ - std::min(now, next_expiry_us_));
+}
+
+// ---- plan
+
+void EngineCore::make_plan() {
+  build_view();
+  scheduler_.plan(view_, inbox_.closed() == Refusal::kNone ? policy_ : drain_policy_, &plan_);
+}
+
+void EngineCore::build_view() {
+  const executor::BackendInfo& info = backend_->info();
+  const uint32_t chunk_cap = options_.chunk_cap == 0 ? info.max_step_tokens : options_.chunk_cap;
+  view_ = {.step = next_step_,
+           .block_tokens = kv_->block_tokens(),
+           .num_blocks = kv_->num_blocks(),
+           .num_available_blocks = kv_->num_available(),
+           .max_step_tokens = info.max_step_tokens,
+           .chunk_cap = chunk_cap,
+           .max_running = max_running_,
+           .max_new_sequences = info.max_sequences - std::min(info.max_sequences, kv_->num_backend_sequences())};
+  // Victims matter only if the step could run out: each sequence may start one block more than its positions fill.
+  const uint64_t most_new_blocks = info.max_step_tokens / kv_->block_tokens() + 1 + running_.size();
+  const bool tight = policy_.victim != nullptr && kv_->num_available() < most_new_blocks;
+  running_view_.clear();
+  for (const Sequence* s : running_) {
+    running_view_.push_back({.seq = s->id,
+                             .order_key = s->owner->order_key,
+                             .num_known_tokens = static_cast<uint32_t>(s->token_ids.size()),
+                             .num_computed_tokens = s->num_computed_tokens,
+                             .num_blocks = kv_->num_blocks_of(s->id),
+                             .num_exclusive_blocks = tight ? kv_->num_exclusive_blocks_of(s->id) : 0,
+                             .max_blocks = s->max_blocks,
+                             .num_preemptions = s->num_preemptions});
+  }
+  add_waiting_to_view();
+  view_.running = running_view_;
+  view_.waiting = waiting_view_;
+}
+
+void EngineCore::add_waiting_to_view() {
+  waiting_view_.clear();
+  if (running_.size() >= max_running_) {
+    return;
+  }
+  const size_t most = std::min<size_t>(kAdmissionWindow, max_running_ - running_.size());
+  for (auto it = waiting_.begin(); it != waiting_.end() && waiting_view_.size() < most; ++it) {
+    const Sequence& s = **it;
+    SeqId fork_source;
+    if (!may_start(s, &fork_source)) {
+      continue;
+    }
+    const kv::PrefixHit hit = kv_->match(s.id, s.token_ids);
+    const bool fork = fork_source != SeqId{} && s.owner->prompt_len - 1 > hit.num_tokens;
+    waiting_view_.push_back({.seq = s.id,
+                             .order_key = s.owner->order_key,
+                             .num_known_tokens = static_cast<uint32_t>(s.token_ids.size()),
+                             .first_pos = fork ? s.owner->prompt_len - 1 : hit.num_tokens,
+                             .num_unreferenced_blocks = fork ? 0 : hit.num_unreferenced_blocks,
+                             .max_blocks = s.max_blocks,
+                             .fork_source = fork ? fork_source : SeqId{}});
+  }
+}
+
+// Choices share the prompt's work: the first one computes it, the others follow and fork from it. If it is gone, the next
+// one in the queue takes its place. A follower never waits on anything but a running sibling.
+bool EngineCore::may_start(const Sequence& s, SeqId* fork_source) const {
+  if (s.owner->choices.size() == 1) {
+    return true;
+  }
+  bool sibling_runs = false;
+  for (const auto& sibling : s.owner->choices) {
+    if (sibling->status != SeqStatus::kRunning) {
+      continue;
+    }
+    if (sibling->num_computed_tokens + 1 >= s.owner->prompt_len) {
+      *fork_source = sibling->id;
+      return true;
+    }
+    sibling_runs = true;
+  }
+  const auto first_waiting = std::find_if(s.owner->choices.begin(), s.owner->choices.end(),
+                                          [](const auto& c) { return c->status == SeqStatus::kWaiting; });
+  return !sibling_runs && first_waiting->get() == &s;
+}
+
+// Operations go with the next step, unless that step could not be built with them pending: the backend would hold too many
+// sequences, or one would return before its old self is destroyed.
+bool EngineCore::needs_flush() const {
+  const uint32_t most = backend_->info().max_sequences;
+  const uint32_t room = most - std::min(most, kv_->num_backend_sequences());
+  return kv_->has_pending_ops() &&
+         (returned_before_destroy_ || room < std::min(waiting_.size(), kAdmissionWindow));
+}
+
+void EngineCore::flush_ops() {
+  batch_.clear();
+  batch_.step = next_step_++;
+  returned_before_destroy_ = false;
+  kv_->flush_pending_ops(&batch_);
+  backend_->wait(backend_->submit(batch_), &result_);
+}
+
+// ---- commit and submit
+
+void EngineCore::requeue_preempted() {
+  for (SeqId id : plan_.preempted) {
+    Sequence& s = *sequences_.at(id);
+    running_.erase(std::find(running_.begin(), running_.end(), &s));
+    s.status = SeqStatus::kWaiting;
+    s.num_computed_tokens = 0;
+    ++s.num_preemptions;
+    ++s.owner->num_preemptions;
+    ++totals_.preemptions;
+    metrics_.on_preempted();
+    waiting_.insert(&s);  // with its old place in the order
+  }
+}
+
+void EngineCore::start_first(RequestState& state, uint32_t first_pos, uint64_t now) {
+  state.times.first_scheduled_us = now;
+  state.cached_prompt_tokens = std::min(first_pos, state.prompt_len);
+  totals_.prompt_tokens += state.prompt_len;
+  totals_.cached_prompt_tokens += state.cached_prompt_tokens;
+  state.holds_queue_slot = false;
+  inbox_.free_slot(state, now);
+  metrics_.on_first_scheduled(state);
+}
+
+void EngineCore::start_admitted(uint64_t now) {
+  if (plan_.admitted.empty()) {
+    return;
+  }
+  // Admissions stand last in the plan, in the order of plan_.admitted.
+  const size_t first = plan_.scheduled.size() - plan_.admitted.size();
+  for (size_t i = 0; i < plan_.admitted.size(); ++i) {
+    Sequence& s = *sequences_.at(plan_.admitted[i]);
+    RequestState& state = *s.owner;
+    waiting_.erase(&s);
+    s.status = SeqStatus::kRunning;
+    s.num_computed_tokens = plan_.scheduled[first + i].first_pos;
+    running_.insert(std::upper_bound(running_.begin(), running_.end(), &s, OlderThan{}), &s);
+    if (state.holds_queue_slot) {
+      start_first(state, s.num_computed_tokens, now);
+    }
+    const auto prompt_end = s.token_ids.begin() + state.prompt_len;
+    batch_.new_sequences.push_back({.seq = s.id,
+                                    .sampling = state.request.sampling,
+                                    .choice = s.choice,
+                                    .max_blocks = s.max_blocks,
+                                    .prompt_token_ids = {s.token_ids.begin(), prompt_end},
+                                    .output_token_ids = {prompt_end, s.token_ids.end()}});
+  }
+}
+
+void EngineCore::fill_batch() {
+  for (const ScheduledSeq& planned : plan_.scheduled) {
+    const Sequence& s = *sequences_.at(planned.seq);
+    batch_.rows.push_back({.seq = s.id,
+                           .first_pos = planned.first_pos,
+                           .n_pos = planned.num_scheduled_tokens,
+                           .token_offset = static_cast<uint32_t>(batch_.token_ids.size()),
+                           .sample = planned.sample});
+    const auto first = s.token_ids.begin() + planned.first_pos;
+    batch_.token_ids.insert(batch_.token_ids.end(), first, first + planned.num_scheduled_tokens);
+  }
+}
+
+}  // namespace stet::engine

@@ -1,0 +1,213 @@
+// Results and endings: what a step computed becomes tokens, events and free blocks.
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "src/engine/engine_core.h"
+#include "stet/base/check.h"
+
+namespace stet::engine {
+namespace {
+
+struct EndingText {
+  StatusCode code;
+  const char* reason;   // api.md sec. 3
+  const char* message;
+};
+EndingText text_of(Ending ending) {
+  switch (ending) {
+    case Ending::kStop:
+    case Ending::kLength: return {StatusCode::kOk, "", ""};
+    case Ending::kCancelled: return {StatusCode::kCancelled, "cancelled", "the request was cancelled"};
+    case Ending::kDeadline:
+      return {StatusCode::kDeadlineExceeded, "deadline_exceeded", "the request's deadline has passed"};
+    case Ending::kQueueTimeout:
+      return {StatusCode::kDeadlineExceeded, "queue_timeout", "the request waited in the queue beyond its age limit"};
+    case Ending::kDrainTimeout:
+      return {StatusCode::kUnavailable, "drain_timeout", "the server stops and the time to finish has run out"};
+    case Ending::kFault: break;
+  }
+  return {StatusCode::kInternal, "non_finite", "the model gave a non-finite value for this request"};
+}
+
+}  // namespace
+
+void EngineCore::apply_result(uint64_t now) {
+  for (const RowFault& fault : result_.faults) {
+    const auto it = sequences_.find(fault.seq);
+    if (it != sequences_.end()) {
+      end_request(*it->second->owner, Ending::kFault, now);  // before anything of it is published
+    }
+  }
+  advance_scheduled();
+  for (const SampledToken& token : result_.sampled) {
+    apply_token(token, now);
+  }
+}
+
+void EngineCore::advance_scheduled() {
+  for (const ScheduledSeq& planned : plan_.scheduled) {
+    const auto it = sequences_.find(planned.seq);
+    if (it == sequences_.end() || it->second->status != SeqStatus::kRunning) {
+      continue;  // ended or parked while the step ran
+    }
+    Sequence& s = *it->second;
+    s.num_computed_tokens = planned.first_pos + planned.num_scheduled_tokens;
+    kv_->publish(s.id, s.token_ids);
+  }
+}
+
+void EngineCore::apply_token(const SampledToken& token, uint64_t now) {
+  const auto it = sequences_.find(token.seq);
+  if (it == sequences_.end() || it->second->status != SeqStatus::kRunning) {
+    return;
+  }
+  Sequence& s = *it->second;
+  RequestState& state = *s.owner;
+  EngineEvent event{.request = state.request.id, .choice = s.choice, .first_output_pos = s.num_outputs()};
+  EngineToken& out = event.tokens.emplace_back();
+  out.token_id = token.token_id;
+  out.logprob = token.logprob;
+  out.rank = token.rank;
+  out.top.assign(result_.top.begin() + token.top_offset, result_.top.begin() + token.top_offset + token.num_top);
+  s.token_ids.push_back(token.token_id);
+  ++state.num_generated;
+  ++totals_.generated_tokens;
+  if (state.times.first_token_us == 0) {
+    state.times.first_token_us = now;
+  }
+  metrics_.on_token(state, now, s.last_token_us);
+  s.last_token_us = now;
+  finish_if_done(s, &event);
+  const bool stopped = event.reason == FinishReason::kStop;
+  events_.push_back(std::move(event));
+  if (state.num_unfinished == 0) {
+    end_request(state, stopped ? Ending::kStop : Ending::kLength, now);
+  }
+}
+
+// The stop token counts as a completion token; max_tokens and the model length end a choice that did not stop.
+bool EngineCore::finish_if_done(Sequence& s, EngineEvent* event) {
+  const SamplingParams& sampling = s.owner->request.sampling;
+  const uint32_t last = s.token_ids.back();
+  const std::vector<uint32_t>& stops = sampling.stop_token_ids;
+  if (std::binary_search(stops.begin(), stops.end(), last)) {
+    event->reason = FinishReason::kStop;
+    event->stop_token_id = last;
+  } else if (s.num_outputs() >= sampling.max_tokens || s.token_ids.size() >= max_model_len_) {
+    event->reason = FinishReason::kLength;
+  } else {
+    return false;
+  }
+  event->kind = EngineEventKind::kChoiceFinished;
+  end_choice(s);
+  return true;
+}
+
+// ---- endings
+
+void EngineCore::leave(Sequence& s, SeqStatus status) {
+  if (s.status == SeqStatus::kWaiting) {
+    waiting_.erase(&s);
+  } else if (s.status == SeqStatus::kRunning) {
+    running_.erase(std::find(running_.begin(), running_.end(), &s));
+  } else if (s.status == SeqStatus::kParked) {
+    --num_parked_;
+  }
+  s.num_computed_tokens = 0;
+  s.status = status;
+}
+
+void EngineCore::end_choice(Sequence& s) {
+  leave(s, SeqStatus::kFinished);
+  sequences_.erase(s.id);
+  kv_->remove_sequence(s.id);
+  --s.owner->num_unfinished;
+}
+
+void EngineCore::end_request(RequestState& state, Ending ending, uint64_t now) {
+  for (const auto& s : state.choices) {
+    if (s->status != SeqStatus::kFinished) {
+      end_choice(*s);
+    }
+  }
+  state.times.ended_us = now;
+  if (state.holds_queue_slot) {
+    state.holds_queue_slot = false;
+    inbox_.free_slot(state, now);
+  }
+  ++totals_.ended;
+  metrics_.on_ended(state, ending);
+  const EndingText text = text_of(ending);
+  EngineEvent event{.request = state.request.id, .kind = EngineEventKind::kRequestEnded};
+  event.status = text.code == StatusCode::kOk ? Status() : Status(text.code, text.message);
+  event.error_reason = text.reason;
+  event.cached_prompt_tokens = state.cached_prompt_tokens;
+  event.num_preemptions = state.num_preemptions;
+  event.times = state.times;
+  events_.push_back(std::move(event));
+  requests_.erase(RequestId{state.request.id});
+}
+
+Stage EngineCore::stage_of(const RequestState& state) const {
+  if (state.times.first_scheduled_us == 0) {
+    return Stage::kQueue;
+  }
+  return state.times.first_token_us == 0 ? Stage::kPrefill : Stage::kDecode;
+}
+
+// ---- out
+
+void EngineCore::deliver() {
+  if (!events_.empty()) {
+    sink_->on_events(std::exchange(events_, {}));
+  }
+}
+
+void EngineCore::publish_stats(uint64_t now) {
+  const kv::BlockCounts& blocks = kv_->counts();
+  totals_.num_running = static_cast<uint32_t>(running_.size());
+  totals_.num_waiting = static_cast<uint32_t>(waiting_.size());
+  totals_.num_parked = num_parked_;
+  totals_.num_waiting_prompt_tokens = inbox_.num_queued_prompt_tokens();
+  totals_.num_blocks = kv_->num_blocks();
+  totals_.num_blocks_used = blocks.used();
+  totals_.num_blocks_cached = blocks.cached;
+  totals_.num_blocks_free = blocks.free;
+  totals_.block_tokens = kv_->block_tokens();
+  totals_.last_step_end_us = now;
+  metrics_.set_state(totals_, blocks);
+  std::lock_guard lock(stats_mutex_);
+  snapshot_ = totals_;
+}
+
+EngineStats EngineCore::stats() const {
+  std::lock_guard lock(stats_mutex_);
+  return snapshot_;
+}
+
+Status EngineCore::check_integrity() const {
+  STET_RETURN_IF_ERROR(kv_->check_integrity());
+  if (totals_.accepted != totals_.ended + requests_.size()) {
+    return internal_error("ledger: " + std::to_string(totals_.accepted) + " accepted, " +
+                          std::to_string(totals_.ended) + " ended, " + std::to_string(requests_.size()) +
+                          " in flight");
+  }
+  size_t live = 0;
+  for (const auto& [id, s] : sequences_) {
+    const bool running = std::find(running_.begin(), running_.end(), s) != running_.end();
+    const bool waiting = waiting_.count(s) != 0;
+    const bool right = running == (s->status == SeqStatus::kRunning) && waiting == (s->status == SeqStatus::kWaiting);
+    if (!right || s->status == SeqStatus::kFinished) {
+      return internal_error("sequence " + std::to_string(id.v) + " stands in the wrong place");
+    }
+    if (!running && kv_->num_blocks_of(id) != 0) {
+      return internal_error("sequence " + std::to_string(id.v) + " holds blocks and does not run");
+    }
+    live += 1;
+  }
+  return live == running_.size() + waiting_.size() + num_parked_ ? Status()
+                                                                 : internal_error("the sets of sequences do not add up");
+}
+
+}  // namespace stet::engine
