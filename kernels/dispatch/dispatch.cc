@@ -10,7 +10,8 @@
 namespace stet::kernels {
 namespace {
 
-constexpr const KernelTable* kTables[] = {&kAvx2Table, &kScalarTable};
+constexpr const KernelTable* kTables[] = {&kAvx512Bf16Table, &kAvx512FmaTable, &kAvx2Table,
+                                          &kScalarTable};
 
 const KernelTable& choose() {
   for (const KernelTable* table : kTables) {
@@ -29,6 +30,12 @@ TableList all_tables() {
 
 bool cpu_supports(const KernelTable& table) {
   static const CpuFeatures cpu = detect_cpu();
+  if (std::strcmp(table.name, kAvx512Bf16Table.name) == 0) {
+    return cpu.avx512_vnni && cpu.avx512_bf16;
+  }
+  if (std::strcmp(table.name, kAvx512FmaTable.name) == 0) {
+    return cpu.avx512_vnni;
+  }
   if (std::strcmp(table.name, kAvx2Table.name) == 0) {
     return cpu.avx2_fma;
   }

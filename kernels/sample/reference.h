@@ -17,6 +17,8 @@ static inline constexpr float kMassOne =
 
 namespace reference {
 
+// Unnamed namespace: member functions of a class are inline for the linker, see numerics/bits.h.
+namespace {
 struct Passes {
   static inline float max(const float* x, uint32_t n) {
     float m = -__builtin_inff();
@@ -78,6 +80,7 @@ struct Passes {
     return count;
   }
 };
+}  // namespace
 
 }  // namespace reference
 

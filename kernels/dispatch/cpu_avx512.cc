@@ -1,0 +1,51 @@
+// The AVX-512 tables. Both share everything but attention.
+#include "kernels/dispatch/avx512_ops.h"
+#include "kernels/dispatch/tables.h"
+
+namespace stet::kernels {
+namespace {
+
+constexpr KernelTable make_table(const char* name) {
+  KernelTable t;
+  t.name = name;
+  t.rms_norm = avx512::rms_norm;
+  t.quantise = avx512::quantise;
+  t.rms_norm_quantise = avx512::rms_norm_quantise;
+  t.gate_quantise = avx512::gate_quantise;
+  t.add = avx512::add;
+  t.embed = avx512::embed;
+  t.rope_q = avx512::rope_q;
+  t.rope_store_kv = avx512::rope_store_kv;
+  t.linear[static_cast<int>(WeightType::kF32)] = avx512::linear_f32;
+  t.linear[static_cast<int>(WeightType::kF16)] = avx512::linear_f16;
+  t.linear[static_cast<int>(WeightType::kBF16)] = avx512::linear_bf16;
+  t.linear[static_cast<int>(WeightType::kQ4_0)] = avx512::linear_q4_0;
+  t.linear[static_cast<int>(WeightType::kQ4_1)] = avx512::linear_q4_1;
+  t.linear[static_cast<int>(WeightType::kQ8_0)] = avx512::linear_q8_0;
+  t.log_sum_exp = avx512::log_sum_exp;
+  t.sample = avx512::sample;
+  return t;
+}
+
+constexpr KernelTable make_bf16_table() {
+  KernelTable t = make_table("avx512vnni");
+  t.attention = avx512bf16::attention;
+  t.attention_segment = avx512bf16::attention_segment;
+  t.attention_merge = avx512bf16::attention_merge;
+  return t;
+}
+
+constexpr KernelTable make_fma_table() {
+  KernelTable t = make_table("avx512vnni_fma");
+  t.attention = avx512fma::attention;
+  t.attention_segment = avx512fma::attention_segment;
+  t.attention_merge = avx512fma::attention_merge;
+  return t;
+}
+
+}  // namespace
+
+constinit const KernelTable kAvx512Bf16Table = make_bf16_table();
+constinit const KernelTable kAvx512FmaTable = make_fma_table();
+
+}  // namespace stet::kernels

@@ -1,0 +1,333 @@
+// Linears (C1) on AVX-512 VNNI: 1-6 rows x 32 columns, 12 int32 and 12 float accumulators, weights
+// as the unsigned operand of vpdpbusd, activations broadcast from row-major int8. Nibbles are
+// unpacked in registers: three logic operations per two operands on pipes that vpdpbusd does not
+// use. All rows visit a panel before the next one, so weights are read from memory once per call
+// whatever the number of rows; the next panel is prefetched meanwhile.
+//
+// Bound: 8 vpdpbusd and n multiply-type operations per group share the same pipes: 8 / (8 + n) of
+// the vpdpbusd peak; n = 3 (Q4_1) 72.7 %, n = 2 (Q4_0, Q8_0) 80 %. Measured with
+// benchmarks/kernels; the prototype of this kernel had 68-70 %. Dropped: splitting K (C1 forbids
+// it), unpacked panels (same speed, twice the bytes), embedded broadcasts (92 %).
+#include <immintrin.h>
+
+#include "kernels/dispatch/avx512_ops.h"
+#include "kernels/gemm/reference.h"
+#include "kernels/numerics/avx512.h"
+
+namespace stet::kernels::avx512 {
+namespace {
+
+constexpr uint32_t kMaxRows = 6;
+// Ahead in the same stream when one block of rows covers all of them: flat from 6 to 12 KiB, 1-2
+// too short, 16 worse.
+constexpr size_t kAheadBytes = 6144;
+// Foreign lines (KV of the next layer) per group, into L2: 8 already slow the kernel down.
+constexpr uint32_t kForeignLines = 6;
+
+// What one block of 1-6 rows x one panel needs.
+struct Block {
+  const std::byte* w;
+  const int8_t* q;
+  const float* x;
+  const float* s;
+  const float* t;
+  const int32_t* a;
+  size_t ldk;
+  size_t ldg;
+  uint32_t units;  // groups of 32, or single k for float weights
+  const std::byte* ahead;
+  uint32_t ahead_lines;  // prefetched per unit
+  const std::byte* foreign;
+  uint32_t foreign_units;
+};
+
+struct Pair {
+  __m512 v[2];  // columns 0..15 and 16..31
+};
+
+STET_INLINE __m512i load512(const std::byte* p) {
+  return _mm512_loadu_si512(p);
+}
+
+STET_INLINE __m512i broadcast4(const int8_t* p) {
+  int32_t v;
+  __builtin_memcpy(&v, p, 4);
+  return _mm512_set1_epi32(v);
+}
+
+STET_INLINE __m512 half_scales(const std::byte* p) {
+  return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+}
+
+STET_INLINE void prefetch_unit(const Block& b, uint32_t unit) {
+  const std::byte* p = b.ahead + size_t{unit} * b.ahead_lines * 64;
+  for (uint32_t l = 0; l < b.ahead_lines; ++l) {
+    _mm_prefetch(reinterpret_cast<const char*>(p) + l * 64, _MM_HINT_T0);
+  }
+  if (unit < b.foreign_units) {
+    const char* f = reinterpret_cast<const char*>(b.foreign) + size_t{unit} * kForeignLines * 64;
+    for (uint32_t l = 0; l < kForeignLines; ++l) {
+      _mm_prefetch(f + l * 64, _MM_HINT_T1);
+    }
+  }
+}
+
+// One step of vpdpbusd over all rows: operand pair w0, w1 against 4 k at q.
+template <int kRows>
+STET_INLINE void dot_step(__m512i (&c)[kRows][2], __m512i w0, __m512i w1, const int8_t* q,
+                          size_t ldk) {
+#pragma GCC unroll 8
+  for (int r = 0; r < kRows; ++r) {
+    const __m512i x = broadcast4(q + r * ldk);
+    c[r][0] = _mm512_dpbusd_epi32(c[r][0], w0, x);
+    c[r][1] = _mm512_dpbusd_epi32(c[r][1], w1, x);
+  }
+}
+
+// -offset * A: the symmetric types' start value.
+template <WeightType kType>
+STET_INLINE __m512i start_value(const int32_t* a) {
+  if constexpr (kType == WeightType::kQ4_1) {
+    return _mm512_setzero_si512();
+  }
+  constexpr int kShift = kType == WeightType::kQ8_0 ? 7 : 3;
+  return _mm512_sub_epi32(_mm512_setzero_si512(), _mm512_slli_epi32(_mm512_set1_epi32(*a), kShift));
+}
+
+template <WeightType kType, int kRows>
+STET_INLINE void integer_sums(const std::byte* w, const int8_t* q, size_t ldk,
+                              __m512i (&c)[kRows][2]) {
+  if constexpr (kType == WeightType::kQ8_0) {
+#pragma GCC unroll 8
+    for (int z = 0; z < 8; ++z) {
+      dot_step<kRows>(c, load512(w + z * 128), load512(w + z * 128 + 64), q + z * 4, ldk);
+    }
+  } else {
+    const __m512i low = _mm512_set1_epi8(15);
+#pragma GCC unroll 4
+    for (int z = 0; z < 4; ++z) {
+      const __m512i w0 = load512(w + z * 128);
+      const __m512i w1 = load512(w + z * 128 + 64);
+      dot_step<kRows>(c, _mm512_and_si512(w0, low), _mm512_and_si512(w1, low), q + z * 8, ldk);
+      dot_step<kRows>(c, _mm512_and_si512(_mm512_srli_epi16(w0, 4), low),
+                      _mm512_and_si512(_mm512_srli_epi16(w1, 4), low), q + z * 8 + 4, ldk);
+    }
+  }
+}
+
+template <WeightType kType, int kRows>
+STET_INLINE void quantised_sums(const Block& b, Pair (&f)[kRows]) {
+  constexpr uint32_t kUnit = panel_unit_bytes(kType);
+  constexpr uint32_t kScales = kUnit - (kType == WeightType::kQ4_1 ? 2 : 1) * kScalesBytes;
+  const std::byte* w = b.w;
+  for (uint32_t g = 0; g < b.units; ++g, w += kUnit) {
+    prefetch_unit(b, g);
+    __m512i c[kRows][2];
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) {
+      c[r][0] = c[r][1] = start_value<kType>(b.a + r * b.ldg + g);
+    }
+    integer_sums<kType, kRows>(w, b.q + size_t{g} * kGroup, b.ldk, c);
+#pragma GCC unroll 2
+    for (int h = 0; h < 2; ++h) {
+      const __m512 d = half_scales(w + kScales + 32 * h);
+#pragma GCC unroll 8
+      for (int r = 0; r < kRows; ++r) {
+        const __m512 ds = _mm512_mul_ps(d, _mm512_set1_ps(b.s[r * b.ldg + g]));
+        f[r].v[h] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(c[r][h]), ds, f[r].v[h]);
+      }
+      if constexpr (kType == WeightType::kQ4_1) {
+        const __m512 m = half_scales(w + kScales + kScalesBytes + 32 * h);
+#pragma GCC unroll 8
+        for (int r = 0; r < kRows; ++r) {
+          f[r].v[h] = _mm512_fmadd_ps(_mm512_set1_ps(b.t[r * b.ldg + g]), m, f[r].v[h]);
+        }
+      }
+    }
+  }
+}
+
+// 16 weights of a float type as f32.
+template <WeightType kType>
+STET_INLINE __m512 load_weights(const std::byte* p) {
+  if constexpr (kType == WeightType::kF32) {
+    return _mm512_loadu_ps(p);
+  } else if constexpr (kType == WeightType::kF16) {
+    return half_scales(p);
+  } else {
+    const __m256i h = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16));
+  }
+}
+
+template <WeightType kType, int kRows>
+STET_INLINE void float_sums(const Block& b, Pair (&f)[kRows]) {
+  constexpr uint32_t kUnit = panel_unit_bytes(kType);
+  const std::byte* w = b.w;
+  for (uint32_t k = 0; k < b.units; ++k, w += kUnit) {
+    prefetch_unit(b, k);
+    const __m512 w0 = load_weights<kType>(w);
+    const __m512 w1 = load_weights<kType>(w + kUnit / 2);
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) {
+      const __m512 x = _mm512_set1_ps(b.x[r * b.ldk + k]);
+      f[r].v[0] = _mm512_fmadd_ps(x, w0, f[r].v[0]);
+      f[r].v[1] = _mm512_fmadd_ps(x, w1, f[r].v[1]);
+    }
+  }
+}
+
+// Outliers ascending, bias, residual, store.
+template <int kRows>
+STET_INLINE void finish(const LinearArgs& args, uint32_t row, uint32_t panel, uint32_t outliers,
+                        Pair (&f)[kRows]) {
+  const PackedMatrix& w = *args.w;
+  const size_t stride = round_up(w.n, kPanel);
+#pragma GCC unroll 2
+  for (int h = 0; h < 2; ++h) {
+    const size_t col = size_t{panel} * kPanel + 16 * h;
+    for (uint32_t o = 0; o < outliers; ++o) {
+      const __m512 wo = _mm512_loadu_ps(w.outlier_w + o * stride + col);
+#pragma GCC unroll 8
+      for (int r = 0; r < kRows; ++r) {
+        const __m512 x = _mm512_set1_ps(args.in.xo[(size_t{row} + r) * kMaxOutliers + o]);
+        f[r].v[h] = _mm512_fmadd_ps(x, wo, f[r].v[h]);
+      }
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) {
+      float* out = args.out + (size_t{row} + r) * args.ldo + col;
+      if (w.bias) {
+        f[r].v[h] = _mm512_add_ps(f[r].v[h], _mm512_loadu_ps(w.bias + col));
+      }
+      if (args.add) {
+        f[r].v[h] = _mm512_add_ps(_mm512_loadu_ps(out), f[r].v[h]);
+      }
+      _mm512_storeu_ps(out, f[r].v[h]);
+    }
+  }
+}
+
+template <WeightType kType, int kRows>
+void compute_block(const LinearArgs& args, const Block& b, uint32_t row, uint32_t panel) {
+  Pair f[kRows];
+#pragma GCC unroll 8
+  for (int r = 0; r < kRows; ++r) {
+    f[r].v[0] = f[r].v[1] = _mm512_setzero_ps();
+  }
+  if constexpr (is_quantised(kType)) {
+    quantised_sums<kType, kRows>(b, f);
+    finish<kRows>(args, row, panel, args.w->num_outliers, f);
+  } else {
+    float_sums<kType, kRows>(b, f);
+    finish<kRows>(args, row, panel, 0, f);
+  }
+}
+
+using BlockFn = void (*)(const LinearArgs&, const Block&, uint32_t, uint32_t);
+
+template <WeightType kType>
+constexpr BlockFn kBlockFns[kMaxRows + 1] = {
+    nullptr,
+    compute_block<kType, 1>,
+    compute_block<kType, 2>,
+    compute_block<kType, 3>,
+    compute_block<kType, 4>,
+    compute_block<kType, 5>,
+    compute_block<kType, 6>,
+};
+
+// Hands out the foreign runs in slices of one block's units.
+struct Foreign {
+  uint32_t run = 0;
+  uint32_t done_lines = 0;
+
+  void next(const LinearArgs& args, Block* b) {
+    b->foreign = nullptr;
+    b->foreign_units = 0;
+    if (run >= args.num_prefetch) {
+      return;
+    }
+    const uint32_t left = args.prefetch_bytes / 64 - done_lines;
+    const uint32_t units = (left + kForeignLines - 1) / kForeignLines;
+    b->foreign = args.prefetch[run] + size_t{done_lines} * 64;
+    b->foreign_units = units < b->units ? units : b->units;
+    done_lines += b->foreign_units * kForeignLines;
+    if (done_lines >= args.prefetch_bytes / 64) {
+      ++run;
+      done_lines = 0;
+    }
+  }
+};
+
+template <WeightType kType>
+Block rows_of(const LinearArgs& args, uint32_t row, const std::byte* w) {
+  const LinearInput& in = args.in;
+  Block b{};
+  b.w = w;
+  b.units = is_quantised(kType) ? args.w->k / kGroup : args.w->k;
+  b.ldk = in.ldk;
+  b.ldg = in.ldg;
+  if constexpr (is_quantised(kType)) {
+    b.q = in.q + size_t{row} * in.ldk;
+    b.s = in.s + size_t{row} * in.ldg;
+    b.t = in.t + size_t{row} * in.ldg;
+    b.a = in.a + size_t{row} * in.ldg;
+  } else {
+    b.x = in.x + size_t{row} * in.ldk;
+  }
+  return b;
+}
+
+template <WeightType kType>
+void linear(const LinearArgs& args) {
+  const uint32_t blocks = (args.num_rows + kMaxRows - 1) / kMaxRows;
+  const size_t bytes = panel_bytes(kType, args.w->k);
+  constexpr uint32_t kLines = panel_unit_bytes(kType) / 64;
+  Foreign foreign;
+  for (uint32_t panel = args.panel_begin; panel < args.panel_end; ++panel) {
+    const std::byte* w = args.w->panels + panel * bytes;
+    const uint32_t share = blocks == 0 ? 0 : (kLines + blocks - 1) / blocks;
+    for (uint32_t i = 0; i < blocks; ++i) {
+      // Dealt evenly: 16 rows are 6+5+5, not 6+6+4.
+      const uint32_t row = static_cast<uint32_t>(uint64_t{args.num_rows} * i / blocks);
+      const uint32_t end = static_cast<uint32_t>(uint64_t{args.num_rows} * (i + 1) / blocks);
+      Block b = rows_of<kType>(args, row, w);
+      if (blocks == 1) {
+        b.ahead = w + kAheadBytes;
+        b.ahead_lines = kLines;
+      } else {
+        b.ahead = w + bytes + size_t{i} * share * b.units * 64;
+        b.ahead_lines = panel + 1 < args.panel_end && share * i < kLines ? share : 0;
+      }
+      foreign.next(args, &b);
+      kBlockFns<kType>[end - row](args, b, row, panel);
+    }
+  }
+}
+
+}  // namespace
+
+void linear_f32(const LinearArgs& args) {
+  linear<WeightType::kF32>(args);
+}
+void linear_f16(const LinearArgs& args) {
+  linear<WeightType::kF16>(args);
+}
+void linear_bf16(const LinearArgs& args) {
+  linear<WeightType::kBF16>(args);
+}
+void linear_q4_0(const LinearArgs& args) {
+  linear<WeightType::kQ4_0>(args);
+}
+void linear_q4_1(const LinearArgs& args) {
+  linear<WeightType::kQ4_1>(args);
+}
+void linear_q8_0(const LinearArgs& args) {
+  linear<WeightType::kQ8_0>(args);
+}
+void embed(const PackedMatrix& w, uint32_t token_id, float scale, float* out) {
+  reference::embed(w, token_id, scale, out);
+}
+
+}  // namespace stet::kernels::avx512
