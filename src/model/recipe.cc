@@ -185,6 +185,9 @@ class Verifier {
   }
 
   Status check_op(const Op& op) {
+    if (op.add && op.kind != OpKind::kLinear) {
+      return refuse(op, "cannot accumulate; only linears can");
+    }
     STET_RETURN_IF_ERROR(check_reads(op));
     STET_RETURN_IF_ERROR(check_kind(op));
     STET_RETURN_IF_ERROR(check_place(op));
@@ -194,9 +197,6 @@ class Verifier {
     const bool accumulates = op.add || op.kind == OpKind::kAdd;
     if (accumulates && !was_written(op.out)) {
       return refuse(op, std::string("adds to ") + slot_name(op.out) + " before anything wrote it");
-    }
-    if (op.add && op.kind != OpKind::kLinear) {
-      return refuse(op, "cannot accumulate; only linears can");
     }
     written_[static_cast<size_t>(op.out)] = true;
     // Rope turns the f32 q part into bf16 rows: nothing but attention may read it afterwards, and

@@ -93,7 +93,9 @@ uint16_t float_to_f16(float value) {
   // Adding a power of two whose last place is the half's last place rounds to nearest even.
   int exponent = 0;
   std::frexp(magnitude, &exponent);
-  exponent = magnitude == 0.0f ? -13 : std::max(exponent, -13);  // below 2^-14: subnormal halves, last place 2^-24
+  exponent = magnitude == 0.0f
+                 ? -13
+                 : std::max(exponent, -13);  // below 2^-14: subnormal halves, last place 2^-24
   const float last_place = std::ldexp(1.0f, exponent - 11);
   const float rounded = std::nearbyint(magnitude / last_place);
   const auto units = static_cast<uint32_t>(rounded);  // 0..2048, of last_place

@@ -22,7 +22,9 @@ constexpr char kText[] =
     "water flows down the mountain into the river and the river carries it to the sea where it "
     "waits for the sun . ";
 
-using Word = std::vector<std::string>;
+using Word = std::vector<uint32_t>;  // token ids
+using Pair = std::pair<uint32_t, uint32_t>;
+constexpr uint32_t kNumSpecials = 3;
 
 std::string utf8(uint32_t code_point) {
   if (code_point < 0x80) {
@@ -31,27 +33,27 @@ std::string utf8(uint32_t code_point) {
   return {static_cast<char>(0xC0 | code_point >> 6), static_cast<char>(0x80 | (code_point & 63))};
 }
 
-// Words with their leading space, as pre-tokenizers cut them; each a list of byte characters.
+// Words with their leading space, as pre-tokenizers cut them; each a list of byte tokens.
 std::vector<Word> split_words() {
   std::vector<Word> words;
   for (const char* c = kText; *c != '\0'; ++c) {
     if (*c == ' ' || words.empty()) {
       words.emplace_back();
     }
-    words.back().push_back(gpt2_byte_text(static_cast<uint8_t>(*c)));
+    words.back().push_back(kNumSpecials + static_cast<uint8_t>(*c));
   }
   return words;
 }
 
-// The most frequent pair (first in order among equals); a count of 0 when nothing is left to merge.
-std::pair<std::pair<std::string, std::string>, int> best_pair(const std::vector<Word>& words) {
-  std::map<std::pair<std::string, std::string>, int> counts;
+// The most frequent pair (lowest ids among equals); a count of 0 when nothing is left to merge.
+std::pair<Pair, int> best_pair(const std::vector<Word>& words) {
+  std::map<Pair, int> counts;
   for (const Word& word : words) {
     for (size_t i = 1; i < word.size(); ++i) {
       ++counts[{word[i - 1], word[i]}];
     }
   }
-  std::pair<std::pair<std::string, std::string>, int> best{{}, 0};
+  std::pair<Pair, int> best{{}, 0};
   for (const auto& [pair, count] : counts) {
     if (count > best.second) {
       best = {pair, count};
@@ -60,18 +62,15 @@ std::pair<std::pair<std::string, std::string>, int> best_pair(const std::vector<
   return best;
 }
 
-void merge_everywhere(const std::pair<std::string, std::string>& pair, std::vector<Word>* words) {
+void merge_everywhere(Pair pair, uint32_t merged, std::vector<Word>* words) {
   for (Word& word : *words) {
-    Word merged;
+    size_t kept = 0;
     for (size_t i = 0; i < word.size(); ++i) {
-      if (i + 1 < word.size() && word[i] == pair.first && word[i + 1] == pair.second) {
-        merged.push_back(pair.first + pair.second);
-        ++i;
-      } else {
-        merged.push_back(word[i]);
-      }
+      const bool hit = i + 1 < word.size() && word[i] == pair.first && word[i + 1] == pair.second;
+      word[kept++] = hit ? merged : word[i];
+      i += hit ? 1 : 0;
     }
-    word = std::move(merged);
+    word.resize(kept);
   }
 }
 
@@ -117,9 +116,12 @@ TinyVocabulary make_tiny_vocabulary(uint32_t vocab_size) {
       add("<|unused_" + std::to_string(vocabulary.tokens.size()) + "|>", kUnused);
       continue;
     }
-    vocabulary.merges.push_back(pair.first + " " + pair.second);
-    add(pair.first + pair.second, kNormal);
-    merge_everywhere(pair, &words);
+    const auto id = static_cast<uint32_t>(vocabulary.tokens.size());
+    const std::string left = vocabulary.tokens[pair.first];
+    const std::string right = vocabulary.tokens[pair.second];
+    vocabulary.merges.push_back(left + " " + right);
+    add(left + right, kNormal);
+    merge_everywhere(pair, id, &words);
   }
   return vocabulary;
 }
