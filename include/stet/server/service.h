@@ -39,7 +39,8 @@ class Call {
  public:
   virtual ~Call() = default;  // cancels if still running
   virtual void cancel() = 0;  // idempotent, any thread
-  // A write is outstanding: deltas of a choice are merged until set_busy(false). Any thread.
+  // A write is outstanding: deltas of a choice are merged until set_busy(false). Each call counts as progress of the
+  // receiver: output that waits for 60 s without any ends the call (slow_reader). Any thread.
   virtual void set_busy(bool busy) = 0;
 };
 
@@ -59,6 +60,9 @@ struct Limits {
   uint32_t max_output_tokens = 0;  // 0 = model length
   uint64_t max_request_us = 3'600'000'000;
   uint32_t max_messages = 1024;
+  // Calls whose prompts wait to be rendered and tokenised; more are refused with queue_full.
+  uint32_t max_preparing_calls = 256;
+  uint64_t max_preparing_bytes = 64u << 20;
 };
 
 // A served model, as the server sees it. Everything outlives the service.
@@ -86,9 +90,13 @@ class Service {
   // The sink to give to Engine::create; owned by the service.
   virtual engine::EventSink* engine_sink() = 0;
   virtual void add_model(ServedModel model) = 0;  // the first one is the default
+  // Refuses calls with `loading` or `degraded`. kDraining alone refuses nothing: in the time of drain.announce calls are
+  // still taken, until Engine::begin_drain refuses them.
   virtual void set_state(ServingState state) = 0;
   virtual ServingState state() const = 0;
+  virtual const Clock& clock() const = 0;
 
+  // Errors, too, come through `events` on the text thread (after stop: in the caller's thread, before this returns).
   virtual std::unique_ptr<Call> generate(const v1::GenerateRequest& request, const CallContext& context,
                                          std::shared_ptr<CallEvents> events) = 0;
   virtual std::unique_ptr<Call> chat(const v1::ChatRequest& request, const CallContext& context,

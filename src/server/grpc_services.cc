@@ -1,0 +1,185 @@
+#include "src/server/grpc_services.h"
+
+#include <grpcpp/grpcpp.h>
+#include <grpcpp/impl/codegen/proto_utils.h>
+
+#include <optional>
+#include <utility>
+
+#include "src/server/api_error.h"
+#include "src/server/grpc_stream.h"
+#include "src/server/message_checks.h"
+#include "stet/base/check.h"
+#include "stet/v1/admin.grpc.pb.h"
+#include "stet/v1/inference.grpc.pb.h"
+#include "stet/v1/model.grpc.pb.h"
+
+namespace stet::server {
+namespace {
+
+using grpc::ByteBuffer;
+using grpc::CallbackServerContext;
+using grpc::ServerUnaryReactor;
+using Refusal = std::optional<google::rpc::Status>;
+using Core = Service;  // inside the classes below `Service` is gRPC's
+
+// Parses, holds the rules every request message follows, and answers with what `answer(request,
+// response)` returns.
+template <class Request, class Response, class Answer>
+ServerUnaryReactor* unary(CallbackServerContext* context, const ByteBuffer* in, ByteBuffer* out,
+                          Answer answer) {
+  ServerUnaryReactor* reactor = context->DefaultReactor();
+  Request request;
+  ByteBuffer copy(*in);
+  if (!grpc::SerializationTraits<Request>::Deserialize(&copy, &request).ok()) {
+    reactor->Finish(to_grpc(malformed_request()));
+    return reactor;
+  }
+  Violations violations;
+  check_message(request, &violations);
+  if (!violations.empty()) {
+    reactor->Finish(to_grpc(ApiError(violations.take()).build()));
+    return reactor;
+  }
+  Response response;
+  if (const Refusal refusal = answer(request, &response)) {
+    reactor->Finish(to_grpc(*refusal));
+    return reactor;
+  }
+  bool own = false;
+  STET_CHECK(grpc::SerializationTraits<Response>::Serialize(response, out, &own).ok(),
+             "a response can be serialised");
+  reactor->Finish(grpc::Status::OK);
+  return reactor;
+}
+
+using InferenceBase = v1::InferenceService::WithRawCallbackMethod_Generate<
+    v1::InferenceService::WithRawCallbackMethod_Chat<v1::InferenceService::Service>>;
+
+class InferenceService final : public InferenceBase {
+ public:
+  InferenceService(Core* service, const AdminHooks* hooks) : service_(service), hooks_(hooks) {}
+
+  grpc::ServerWriteReactor<ByteBuffer>* Generate(CallbackServerContext* context,
+                                                 const ByteBuffer* request) override {
+    return start_stream<v1::GenerateRequest>(context, *request, hooks_->version, service_);
+  }
+  grpc::ServerWriteReactor<ByteBuffer>* Chat(CallbackServerContext* context,
+                                             const ByteBuffer* request) override {
+    return start_stream<v1::ChatRequest>(context, *request, hooks_->version, service_);
+  }
+
+ private:
+  Core* const service_;
+  const AdminHooks* const hooks_;
+};
+
+using ModelBase = v1::ModelService::WithRawCallbackMethod_ListModels<
+    v1::ModelService::WithRawCallbackMethod_GetModel<v1::ModelService::Service>>;
+
+class ModelService final : public ModelBase {
+ public:
+  explicit ModelService(Core* service) : service_(service) {}
+
+  ServerUnaryReactor* ListModels(CallbackServerContext* context, const ByteBuffer* in,
+                                 ByteBuffer* out) override {
+    return unary<v1::ListModelsRequest, v1::ListModelsResponse>(
+        context, in, out, [&](const auto&, v1::ListModelsResponse* response) -> Refusal {
+          for (v1::Model& model : service_->models()) {
+            *response->add_models() = std::move(model);
+          }
+          return std::nullopt;
+        });
+  }
+
+  ServerUnaryReactor* GetModel(CallbackServerContext* context, const ByteBuffer* in,
+                               ByteBuffer* out) override {
+    return unary<v1::GetModelRequest, v1::Model>(
+        context, in, out, [&](const v1::GetModelRequest& request, v1::Model* response) -> Refusal {
+          std::string known;
+          for (v1::Model& model : service_->models()) {
+            if (request.model().empty() || request.model() == model.id()) {
+              *response = std::move(model);
+              return std::nullopt;
+            }
+            known += (known.empty() ? "" : ", ") + model.id();
+          }
+          return ApiError(StatusCode::kNotFound, reason::kModel,
+                          "model: '" + clipped(request.model(), 80) + "' is not served; there is " +
+                              (known.empty() ? "none yet" : known))
+              .build();
+        });
+  }
+
+ private:
+  Core* const service_;
+};
+
+v1::ServerState state_of(ServingState state) {
+  switch (state) {
+    case ServingState::kStarting: return v1::SERVER_STATE_STARTING;
+    case ServingState::kLoading: return v1::SERVER_STATE_LOADING;
+    case ServingState::kWarming: return v1::SERVER_STATE_WARMING;
+    case ServingState::kReady: return v1::SERVER_STATE_READY;
+    case ServingState::kDegraded: return v1::SERVER_STATE_DEGRADED;
+    case ServingState::kDraining: return v1::SERVER_STATE_DRAINING;
+    case ServingState::kStopped: return v1::SERVER_STATE_STOPPED;
+  }
+  return v1::SERVER_STATE_UNSPECIFIED;
+}
+
+using AdminBase = v1::AdminService::WithRawCallbackMethod_GetServerInfo<
+    v1::AdminService::WithRawCallbackMethod_Drain<v1::AdminService::Service>>;
+
+class AdminService final : public AdminBase {
+ public:
+  AdminService(Core* service, const AdminHooks* hooks) : service_(service), hooks_(hooks) {}
+
+  ServerUnaryReactor* GetServerInfo(CallbackServerContext* context, const ByteBuffer* in,
+                                    ByteBuffer* out) override {
+    return unary<v1::GetServerInfoRequest, v1::ServerInfo>(
+        context, in, out, [&](const auto&, v1::ServerInfo* info) -> Refusal {
+          info->set_version(hooks_->version);
+          info->set_commit(hooks_->commit);
+          info->set_state(state_of(service_->state()));
+          info->set_backend(hooks_->backend);
+          info->set_device(hooks_->device);
+          info->set_start_unix_ms(hooks_->start_unix_ms);
+          if (hooks_->config_json) {
+            info->set_config_json(hooks_->config_json());
+          }
+          return std::nullopt;
+        });
+  }
+
+  ServerUnaryReactor* Drain(CallbackServerContext* context, const ByteBuffer* in,
+                            ByteBuffer* out) override {
+    return unary<v1::DrainRequest, v1::DrainResponse>(
+        context, in, out,
+        [&](const v1::DrainRequest& request, v1::DrainResponse* response) -> Refusal {
+          response->set_in_flight(static_cast<uint32_t>(service_->num_calls()));
+          if (hooks_->drain) {
+            hooks_->drain(request.deadline_ms(), request.exit_when_done());
+          }
+          return std::nullopt;
+        });
+  }
+
+ private:
+  Core* const service_;
+  const AdminHooks* const hooks_;
+};
+
+}  // namespace
+
+std::unique_ptr<grpc::Service> make_inference_service(Service* service, const AdminHooks* hooks) {
+  return std::make_unique<InferenceService>(service, hooks);
+}
+std::unique_ptr<grpc::Service> make_model_service(Service* service) {
+  return std::make_unique<ModelService>(service);
+}
+std::unique_ptr<grpc::Service> make_admin_service(Service* service, const AdminHooks* hooks) {
+  return std::make_unique<AdminService>(service, hooks);
+}
+
+}  // namespace stet::server

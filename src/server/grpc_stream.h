@@ -1,0 +1,27 @@
+// One streamed call between gRPC and the Service. gRPC headers are heavy: only grpc_*.cc include
+// this.
+#pragma once
+
+#include <grpcpp/support/byte_buffer.h>
+#include <grpcpp/support/server_callback.h>
+
+#include <string>
+
+#include "google/rpc/status.pb.h"
+#include "stet/server/service.h"
+
+namespace stet::server {
+
+// code, message and the serialised google.rpc.Status as grpc-status-details-bin.
+grpc::Status to_grpc(const google::rpc::Status& status);
+google::rpc::Status malformed_request();  // bytes that are no message
+
+// Parses the request (so that bad bytes are INVALID_ARGUMENT like every bad input), starts the call
+// and returns the reactor that gRPC drives. `Request` is v1::GenerateRequest or v1::ChatRequest.
+template <class Request>
+grpc::ServerWriteReactor<grpc::ByteBuffer>* start_stream(grpc::CallbackServerContext* context,
+                                                         const grpc::ByteBuffer& bytes,
+                                                         const std::string& version,
+                                                         Service* service);
+
+}  // namespace stet::server
