@@ -39,6 +39,14 @@ uint32_t FakeModel::sample(uint64_t chain, const SamplingParams& sampling, uint3
 FakeModel::Solo FakeModel::solo(const Request& request, uint32_t choice) const {
   Solo run;
   run.output_token_ids = request.output_token_ids;
+  if (!run.output_token_ids.empty() && contains(request.sampling.stop_token_ids, run.output_token_ids.back())) {
+    run.reason = FinishReason::kStop;
+    run.stop_token_id = run.output_token_ids.back();
+    return run;  // a resumed run that was complete computes nothing
+  }
+  if (run.output_token_ids.size() >= request.sampling.max_tokens) {
+    return run;
+  }
   uint64_t c = chain_start();
   uint32_t position = 0;
   const auto feed = [&](uint32_t token_id) {

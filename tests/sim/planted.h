@@ -1,0 +1,119 @@
+// The machinery around the engine, with at most one planted fault. With Planted::kNone it only watches.
+#pragma once
+
+#include <algorithm>
+#include <memory>
+#include <vector>
+
+#include "stet/executor/backend.h"
+#include "stet/executor/fake_backend.h"
+#include "stet/kv/kv_cache.h"
+#include "tests/sim/world_config.h"
+
+namespace stet::sim {
+
+// What a run exercised; a simulation that never preempts has shown nothing about preemption.
+struct Coverage {
+  uint64_t steps = 0, tokens = 0, preemptions = 0, cached_tokens = 0, shares = 0, copies = 0, replaces = 0, faults = 0;
+  uint64_t cancelled = 0, expired = 0, queue_timeouts = 0, aborted = 0, parks = 0, finished_by_client = 0, resumes = 0;
+  uint64_t refused_full = 0, refused_never = 0, refused_draining = 0, completed = 0;
+
+  void add(const Coverage& other) {
+    auto* mine = reinterpret_cast<uint64_t*>(this);
+    const auto* theirs = reinterpret_cast<const uint64_t*>(&other);
+    for (size_t i = 0; i < sizeof(Coverage) / sizeof(uint64_t); ++i) {
+      mine[i] += theirs[i];
+    }
+  }
+};
+
+class WatchedBackend final : public executor::Backend {
+ public:
+  WatchedBackend(executor::FakeBackend* inner, Planted planted, Coverage* coverage)
+      : inner_(inner), planted_(planted), coverage_(coverage), info_(inner->info()) {
+    if (planted == Planted::kBudgetExceeded) {
+      info_.max_step_tokens *= 2;
+    }
+  }
+  const executor::BackendInfo& info() const override { return info_; }
+
+  executor::Ticket submit(const StepBatch& batch) override {
+    num_rows_ = batch.rows.size();
+    StepBatch changed = batch;
+    for (const KvOp& op : batch.kv_ops) {
+      coverage_->shares += op.kind == KvOpKind::kShare ? 1 : 0;
+      coverage_->copies += op.kind == KvOpKind::kCopy ? 1 : 0;
+      coverage_->replaces += op.kind == KvOpKind::kReplace ? 1 : 0;
+    }
+    std::erase_if(changed.kv_ops, [&](const KvOp& op) {
+      return (planted_ == Planted::kCopyDropped && op.kind == KvOpKind::kCopy) ||
+             (planted_ == Planted::kReplaceDropped && op.kind == KvOpKind::kReplace) ||
+             (planted_ == Planted::kDestroyDropped && op.kind == KvOpKind::kDestroy);
+    });
+    return inner_->submit(changed);
+  }
+
+  void wait(executor::Ticket ticket, StepResult* result) override {
+    inner_->wait(ticket, result);
+    coverage_->faults += result->faults.size();
+    if (planted_ == Planted::kFaultHidden) {
+      for (const RowFault& fault : result->faults) {
+        result->sampled.push_back({.seq = fault.seq, .token_id = 1});
+      }
+      result->faults.clear();
+    }
+    if (planted_ == Planted::kTokenFromCompany && num_rows_ > 2) {
+      for (SampledToken& token : result->sampled) {
+        token.token_id ^= 1;
+      }
+    }
+  }
+
+ private:
+  executor::FakeBackend* const inner_;
+  const Planted planted_;
+  Coverage* const coverage_;
+  executor::BackendInfo info_;
+  size_t num_rows_ = 0;
+};
+
+class PlantedKvCache final : public kv::KvCache {
+ public:
+  PlantedKvCache(const kv::KvOptions& options, Planted planted) : KvCache(options), planted_(planted) {}
+
+  void release(SeqId seq) override {
+    if (planted_ == Planted::kReleaseForgotten && num_blocks_of(seq) > 0 && ++calls_ % 3 == 0) {
+      return;
+    }
+    KvCache::release(seq);
+  }
+  void publish(SeqId seq, std::span<const uint32_t> token_ids) override {
+    if (planted_ == Planted::kPublishedTooEarly && num_blocks_of(seq) > 0) {
+      const auto reach = std::min<size_t>(token_ids.size(), size_t{num_blocks_of(seq)} * block_tokens());
+      return publish_up_to(entry(seq), token_ids, static_cast<uint32_t>(reach));
+    }
+    KvCache::publish(seq, token_ids);
+  }
+  void complete_step(uint64_t step) override {
+    KvCache::complete_step(step);
+    if (++steps_ != 5) {
+      return;
+    }
+    for (uint32_t i = 0; i < num_blocks(); ++i) {
+      if (pool().refs(BlockId{i}) > 0) {
+        if (planted_ == Planted::kReferenceLeaked) {
+          pool().add_ref(BlockId{i});
+        } else if (planted_ == Planted::kDoubleFree) {
+          pool().release(BlockId{i}, 0);
+        }
+        return;
+      }
+    }
+  }
+
+ private:
+  const Planted planted_;
+  uint64_t calls_ = 0, steps_ = 0;
+};
+
+}  // namespace stet::sim
