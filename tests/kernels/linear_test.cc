@@ -1,0 +1,194 @@
+#include <gtest/gtest.h>
+
+#include "tests/kernels/inputs.h"
+
+namespace stet::kernels {
+namespace {
+
+using test::Buffer;
+using test::Rng;
+
+constexpr WeightType kTypes[] = {WeightType::kF32,  WeightType::kF16,  WeightType::kBF16,
+                                 WeightType::kQ4_0, WeightType::kQ4_1, WeightType::kQ8_0};
+
+class Linear : public ::testing::TestWithParam<WeightType> {
+ protected:
+  void SetUp() override { set_float_environment(); }
+};
+
+struct Case {
+  uint32_t n, k, outliers;
+  bool bias, add;
+};
+
+// Quantises `rows` rows of the given shape with the scalar table.
+void fill_rows(Rng& rng, test::Rows* in, uint32_t rows, test::Shape shape,
+               const Outliers& outliers) {
+  for (uint32_t r = 0; r < rows; ++r) {
+    const Buffer<float> x = test::floats(rng, in->k, shape);
+    test::scalar_table().quantise(x.data(), outliers,
+                                  in->k % kGroup == 0 ? in->view() : in->float_view(), r);
+  }
+}
+
+Buffer<float> run(const KernelTable& table, const PackedMatrix& w, const LinearInput& in,
+                  uint32_t rows, bool add, uint32_t panel_step, const Buffer<float>& before) {
+  Buffer<float> out = before;
+  for (uint32_t p = 0; p < w.num_panels(); p += panel_step) {
+    LinearArgs args{&w,
+                    in,
+                    rows,
+                    p,
+                    std::min(p + panel_step, w.num_panels()),
+                    out.data(),
+                    round_up(w.n, kPanel),
+                    add};
+    table.linear[static_cast<int>(w.type)](args);
+  }
+  return out;
+}
+
+TEST_P(Linear, EveryTableGivesTheBitsOfTheDefinition) {
+  const Case cases[] = {{32, 32, 0, false, false},
+                        {33, 96, 1, true, false},
+                        {70, 256, 4, false, true},
+                        {1, 64, 0, true, true},
+                        {97, 544, 8, true, true}};
+  Rng rng(static_cast<uint64_t>(GetParam()));
+  for (const Case& c : cases) {
+    const test::Weights w = test::make_weights(rng, GetParam(), c.n, c.k, c.outliers, c.bias);
+    const test::OutlierList outliers(rng, c.k, c.outliers);
+    for (const uint32_t rows : {1u, 2u, 3u, 4u, 5u, 6u, 7u, 8u, 15u, 16u, 17u, 33u, 64u}) {
+      test::Rows in(rows, c.k);
+      const test::Shape shape = test::kShapes[rng.below(std::size(test::kShapes))];
+      fill_rows(rng, &in, rows, shape, outliers.view());
+      const Buffer<float> before = test::floats(rng, size_t{rows} * round_up(c.n, kPanel));
+      const Buffer<float> expected =
+          run(test::scalar_table(), w.matrix, in.view(), rows, c.add, 99, before);
+      for (const KernelTable* table : test::runnable_tables()) {
+        for (const uint32_t step : {1u, 2u, 99u}) {
+          ASSERT_TRUE(test::same_bits(run(*table, w.matrix, in.view(), rows, c.add, step, before),
+                                      expected))
+              << table->name << " n " << c.n << " k " << c.k << " rows " << rows << " panels "
+              << step;
+        }
+      }
+    }
+  }
+}
+
+TEST(LinearFloat, AnyKWorks) {
+  set_float_environment();
+  Rng rng(7);
+  for (const WeightType type : {WeightType::kF32, WeightType::kF16, WeightType::kBF16}) {
+    for (const uint32_t k : {1u, 7u, 31u, 33u, 100u}) {
+      const test::Weights w = test::make_weights(rng, type, 40, k);
+      test::Rows in(9, k);
+      fill_rows(rng, &in, 9, test::Shape::kNormal, {});
+      const Buffer<float> before(9 * 64);
+      const Buffer<float> expected =
+          run(test::scalar_table(), w.matrix, in.float_view(), 9, false, 99, before);
+      for (const KernelTable* table : test::runnable_tables()) {
+        ASSERT_TRUE(
+            test::same_bits(run(*table, w.matrix, in.float_view(), 9, false, 99, before), expected))
+            << table->name << " k " << k;
+      }
+    }
+  }
+}
+
+TEST_P(Linear, ARowDoesNotDependOnItsCompany) {
+  Rng rng(8);
+  const uint32_t k = 320;
+  const test::Weights w = test::make_weights(rng, GetParam(), 64, k);
+  test::Rows in(13, k);
+  fill_rows(rng, &in, 13, test::Shape::kHeavy, {});
+  for (const KernelTable* table : test::runnable_tables()) {
+    const Buffer<float> all =
+        run(*table, w.matrix, in.view(), 13, false, 99, Buffer<float>(13 * 64));
+    for (uint32_t r = 0; r < 13; ++r) {
+      LinearInput one = in.view();
+      one.q += size_t{r} * one.ldk;
+      one.x += size_t{r} * one.ldk;
+      one.s += size_t{r} * one.ldg;
+      one.t += size_t{r} * one.ldg;
+      one.a += size_t{r} * one.ldg;
+      const Buffer<float> alone = run(*table, w.matrix, one, 1, false, 99, Buffer<float>(64));
+      ASSERT_EQ(std::memcmp(alone.data(), all.data() + r * 64, 64 * sizeof(float)), 0)
+          << table->name << " row " << r;
+    }
+  }
+}
+
+TEST_P(Linear, PrefetchOfForeignBytesChangesNothing) {
+  Rng rng(9);
+  const test::Weights w = test::make_weights(rng, GetParam(), 64, 128);
+  test::Rows in(14, 128);
+  fill_rows(rng, &in, 14, test::Shape::kNormal, {});
+  std::vector<std::byte> foreign(3 * 1000);
+  const std::byte* runs[] = {foreign.data(), foreign.data() + 1000, foreign.data() + 2000};
+  for (const KernelTable* table : test::runnable_tables()) {
+    const Buffer<float> plain =
+        run(*table, w.matrix, in.view(), 14, false, 99, Buffer<float>(14 * 64));
+    Buffer<float> out(14 * 64);
+    LinearArgs args{&w.matrix, in.view(), 14, 0, 2, out.data(), 64, false, runs, 3, 1000};
+    table->linear[static_cast<int>(GetParam())](args);
+    ASSERT_TRUE(test::same_bits(out, plain)) << table->name;
+  }
+}
+
+// Independent of layout and kernels: fp64 over weights read from file bytes and activations
+// dequantised here.
+//   |error| <= terms * 2^-24 * sum |x*w| * (1 + small): each of `terms` fma rounds an accumulator
+//   that is bounded by sum|x*w| * (1 + terms * 2^-24); d*s, t and the weight itself are rounded
+//   once more each, hence terms + 4.
+TEST_P(Linear, OracleInFp64OverFileBytesAgreesWithinTheBound) {
+  Rng rng(10);
+  const uint32_t n = 45;
+  const uint32_t k = 576;
+  const uint32_t num_outliers = is_quantised(GetParam()) ? 3 : 0;
+  test::Weights w = test::make_weights(rng, GetParam(), n, k, num_outliers, true);
+  const test::OutlierList outliers(rng, k, num_outliers);
+  for (uint32_t o = 0; o < num_outliers; ++o) {
+    for (uint32_t col = 0; col < n; ++col) {
+      w.outlier_w[o * 64 + col] =
+          file_weight(GetParam(), w.file.data(), k, col, outliers.channels[o]);
+    }
+  }
+  test::Rows in(5, k);
+  fill_rows(rng, &in, 5, test::Shape::kNormal, outliers.view());
+  for (const KernelTable* table : test::runnable_tables()) {
+    const Buffer<float> out = run(*table, w.matrix, in.view(), 5, false, 99, Buffer<float>(5 * 64));
+    for (uint32_t r = 0; r < 5; ++r) {
+      for (uint32_t col = 0; col < n; ++col) {
+        double sum = w.bias[col];
+        double magnitude = std::fabs(sum);
+        for (uint32_t i = 0; i < k; ++i) {
+          double x = in.x[size_t{r} * in.ldk + i];
+          const auto outlier = std::find(outliers.channels.begin(), outliers.channels.end(), i);
+          if (is_quantised(GetParam()) && outlier == outliers.channels.end()) {
+            x = double{in.s[size_t{r} * in.ldg + i / kGroup]} * in.q[size_t{r} * in.ldk + i];
+          }
+          const double term = x * file_weight(GetParam(), w.file.data(), k, col, i);
+          sum += term;
+          magnitude += std::fabs(term);
+          if (GetParam() ==
+              WeightType::kQ4_1) {  // its two terms round apart and may be larger than their sum
+            const std::byte* block =
+                w.file.data() + col * file_row_bytes(GetParam(), k) + i / kGroup * 20;
+            magnitude += 2 * std::fabs(x * f16_to_float(load_u16(block + 2)));
+          }
+        }
+        const double terms = is_quantised(GetParam()) ? 2.0 * k / kGroup + num_outliers : k;
+        const double bound = (terms + 5) * 0x1p-24 * magnitude * 1.001;
+        ASSERT_NEAR(out[r * 64 + col], sum, bound) << table->name << " row " << r << " col " << col;
+      }
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Types, Linear, ::testing::ValuesIn(kTypes),
+                         [](const auto& param) { return test::type_name(param.param); });
+
+}  // namespace
+}  // namespace stet::kernels
