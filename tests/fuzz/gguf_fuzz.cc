@@ -20,7 +20,7 @@ const stet::testing::GgufFile& seed_file(bool gemma) {
     spec.arch = arch;
     spec.vocab = 262;
     spec.context = 64;
-    spec.num_layers = 2;
+    spec.num_layers = 1;
     spec.width = 32;
     spec.ffn = 32;
     spec.heads = 2;
