@@ -109,6 +109,10 @@ std::vector<v1::Model> GrpcClient::models() {
 // call carries the true one.
 ReadyState GrpcClient::ready() {
   std::lock_guard lock(mutex_);
+  return ready_locked();
+}
+
+ReadyState GrpcClient::ready_locked() const {
   switch (health_) {
     case Health::kServing: return {true, "ready"};
     case Health::kNotServing: return {false, was_ready_ ? "draining" : "loading"};
@@ -127,10 +131,11 @@ std::string GrpcClient::version() {
   return version_;
 }
 
-bool GrpcClient::wait_ready(uint64_t timeout_us) {
+bool GrpcClient::wait_state(const std::string& state, uint64_t timeout_us) {
   std::unique_lock lock(mutex_);
-  return changed_.wait_for(lock, std::chrono::microseconds(timeout_us),
-                           [this] { return health_ == Health::kServing && !models_.empty(); });
+  return changed_.wait_for(lock, std::chrono::microseconds(timeout_us), [&] {
+    return ready_locked().state == state && (health_ != Health::kServing || !models_.empty());
+  });
 }
 
 void GrpcClient::poll_loop() {

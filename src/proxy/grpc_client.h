@@ -46,14 +46,15 @@ class GrpcClient final : public InferenceClient {
   bool live() override;
   std::string version() override;
 
-  // Until the first poll has an answer from a ready daemon; false when the time is over. For
-  // start-up and tests.
-  bool wait_ready(uint64_t timeout_us);
+  // Until ready().state is `state`; "ready" means that the models are known too. False when the
+  // time is over. For start-up and tests.
+  bool wait_state(const std::string& state, uint64_t timeout_us);
 
  private:
   struct Stubs;
   enum class Health : uint8_t { kUnreached, kNotServing, kServing };
 
+  ReadyState ready_locked() const;
   void poll_loop();
   void poll_once();
   void refresh_models();

@@ -269,7 +269,8 @@ int HttpSession::check_head() const {
     }
     num_hosts += field.name() == http::field::host ? 1 : 0;
   }
-  if (num_hosts > 1 || (num_hosts == 0 && message.version() >= 11)) {
+  if (num_hosts > 1 || (num_hosts == 0 && message.version() >= 11) ||
+      message.count(http::field::content_length) > 1) {
     return 400;
   }
   if (message.count(http::field::transfer_encoding) > 0 &&
@@ -336,13 +337,13 @@ void HttpSession::run_request() {
   parser_.reset();
   timer_.cancel();
   ++timer_epoch_;
+  counted_ = true;  // before the call begins: who sees the call sees the count
+  context_->num_generations.fetch_add(1, std::memory_order_relaxed);
   auto generation = context_->handler->handle(request_, std::move(text), this);
   if (generation == nullptr) {
     return;  // answered
   }
   generation_ = std::move(generation);
-  counted_ = true;
-  context_->num_generations.fetch_add(1, std::memory_order_relaxed);
   arm_for_generation();
   watch();
 }
@@ -432,19 +433,25 @@ void HttpSession::end_stream() {
 // ---- writing ----
 
 void HttpSession::write(std::string_view bytes) {
-  if (phase_ == Phase::kClosed) {
+  if (phase_ == Phase::kClosed || broken_) {
     return;
   }
   if (out_.size() - out_pos_ + bytes.size() >
           context_->options.max_buffered_bytes * kHardBufferFactor &&
       !answer_complete_) {
-    gone();
+    give_up();
     return;
   }
   out_ += bytes;
   if (!waiting_writable_) {
     try_write();
   }
+}
+
+// Posted: a handler that writes must not find its own state torn down when write() returns.
+void HttpSession::give_up() {
+  broken_ = true;
+  asio::post(socket_.get_executor(), [self = shared_from_this()] { self->gone(); });
 }
 
 void HttpSession::try_write() {
@@ -456,7 +463,7 @@ void HttpSession::try_write() {
   if (ec == asio::error::would_block || ec == asio::error::try_again) {
     wait_writable();
   } else if (ec) {
-    gone();
+    give_up();
   } else {
     on_written();
   }

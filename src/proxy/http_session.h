@@ -75,6 +75,7 @@ class HttpSession final : public ResponseSink, public std::enable_shared_from_th
   void write(std::string_view bytes);
   void try_write();
   void wait_writable();
+  void give_up();
   void on_written();
   void response_done(int status);
   void record(int status);
@@ -107,6 +108,7 @@ class HttpSession final : public ResponseSink, public std::enable_shared_from_th
   std::string out_;  // not yet taken by the kernel, from out_pos_ on
   size_t out_pos_ = 0;
   bool waiting_writable_ = false;
+  bool broken_ = false;  // nothing can be written any more; gone() follows
   uint64_t last_progress_us_ = 0;
   bool answer_complete_ = false;
   uint64_t timer_epoch_ = 0;

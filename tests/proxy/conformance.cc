@@ -99,7 +99,7 @@ std::string joined_stream(const std::string& body) {
       out += chunk.dump() + "\n";
       continue;
     }
-    nlohmann::json& sum = open[index];
+    nlohmann::json& sum = open.try_emplace(index, nlohmann::json::object()).first->second;
     sum["text"] =
         sum.value("text", "") + (choice.contains("delta") ? choice["delta"].value("content", "")
                                                           : choice.value("text", ""));
