@@ -1,0 +1,142 @@
+#include "src/cli/client.h"
+
+#include <grpcpp/generic/generic_stub.h>
+#include <grpcpp/grpcpp.h>
+
+#include <chrono>
+#include <vector>
+
+#include "google/rpc/error_details.pb.h"
+#include "google/rpc/status.pb.h"
+#include "stet/v1/inference.grpc.pb.h"
+
+namespace stet::cli {
+namespace {
+
+std::chrono::system_clock::time_point in_ms(unsigned timeout_ms) {
+  return std::chrono::system_clock::now() + std::chrono::milliseconds(timeout_ms);
+}
+
+std::string reason_of(const grpc::Status& status) {
+  google::rpc::Status details;
+  google::rpc::ErrorInfo info;
+  if (details.ParseFromString(status.error_details())) {
+    for (const google::protobuf::Any& detail : details.details()) {
+      if (detail.UnpackTo(&info)) {
+        return info.reason();
+      }
+    }
+  }
+  return "";
+}
+
+// grpc.health.v1 messages are one field each; Debian's packages carry no generated code for them.
+grpc::ByteBuffer health_request(const std::string& service) {
+  std::string bytes;
+  if (!service.empty()) {
+    bytes.push_back(0x0a);  // field 1, length-delimited
+    bytes.push_back(static_cast<char>(service.size()));
+    bytes += service;
+  }
+  const grpc::Slice slice(bytes);
+  return grpc::ByteBuffer(&slice, 1);
+}
+
+int health_status(const grpc::ByteBuffer& response) {
+  std::vector<grpc::Slice> slices;
+  std::string bytes;
+  if (response.Dump(&slices).ok()) {
+    for (const grpc::Slice& slice : slices) {
+      bytes.append(reinterpret_cast<const char*>(slice.begin()), slice.size());
+    }
+  }
+  return bytes.size() == 2 && bytes[0] == 0x08 ? bytes[1] : 0;  // field 1, varint
+}
+
+}  // namespace
+
+Client::Client(std::string address) : address_(std::move(address)) {
+  channel_ = grpc::CreateChannel(address_, grpc::InsecureChannelCredentials());
+}
+Client::~Client() = default;
+
+template <class Request, class Start>
+Status Client::stream(const Request& request, const OnEvent& on_event, const Start& start) {
+  grpc::ClientContext context;
+  {
+    std::lock_guard lock(mutex_);
+    running_ = &context;
+  }
+  const auto stub = v1::InferenceService::NewStub(channel_);
+  const auto reader = start(*stub, &context, request);
+  v1::GenerateResponse event;
+  while (reader->Read(&event)) {
+    on_event(event);
+  }
+  const grpc::Status status = reader->Finish();
+  std::lock_guard lock(mutex_);
+  running_ = nullptr;
+  return explain(status);
+}
+
+Status Client::chat(const v1::ChatRequest& request, const OnEvent& on_event) {
+  return stream(request, on_event,
+                [](v1::InferenceService::Stub& stub, grpc::ClientContext* context,
+                   const v1::ChatRequest& r) { return stub.Chat(context, r); });
+}
+
+Status Client::generate(const v1::GenerateRequest& request, const OnEvent& on_event) {
+  return stream(request, on_event,
+                [](v1::InferenceService::Stub& stub, grpc::ClientContext* context,
+                   const v1::GenerateRequest& r) { return stub.Generate(context, r); });
+}
+
+bool Client::cancel() {
+  std::lock_guard lock(mutex_);
+  if (running_ == nullptr) {
+    return false;
+  }
+  running_->TryCancel();
+  return true;
+}
+
+Status Client::check_health(const std::string& service, unsigned timeout_ms) {
+  grpc::GenericStub stub(channel_);
+  grpc::ClientContext context;
+  context.set_deadline(in_ms(timeout_ms));
+  grpc::CompletionQueue queue;
+  const auto call = stub.PrepareUnaryCall(&context, "/grpc.health.v1.Health/Check",
+                                          health_request(service), &queue);
+  call->StartCall();
+  grpc::ByteBuffer response;
+  grpc::Status status;
+  call->Finish(&response, &status, &queue);
+  void* tag = nullptr;
+  bool ok = false;
+  queue.Next(&tag, &ok);
+  if (!status.ok()) {
+    return explain(status);
+  }
+  constexpr int kServing = 1;
+  return health_status(response) == kServing
+             ? Status{}
+             : unavailable(address_ + ": not serving (loading or draining)");
+}
+
+Status Client::explain(const grpc::Status& status) const {
+  if (status.ok()) {
+    return {};
+  }
+  const std::string reason = reason_of(status);
+  std::string message = status.error_message();
+  if (status.error_code() == grpc::StatusCode::UNAVAILABLE && reason.empty()) {
+    message = "cannot reach " + address_ + ": is stetd running? start it with: stetd --model FILE";
+  } else if (reason == "loading") {
+    message += "; wait for it with: stet health --ready";
+  } else if (status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED && reason.empty()) {
+    message = address_ + " did not answer in time";
+  }
+  return Status(static_cast<StatusCode>(status.error_code()), message);
+}
+
+}  // namespace stet::cli

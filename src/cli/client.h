@@ -1,0 +1,52 @@
+// A small gRPC client: one channel, blocking calls, errors that say what to do next.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "stet/base/status.h"
+
+namespace grpc {
+class ChannelInterface;
+class ClientContext;
+class Status;
+}  // namespace grpc
+namespace stet::v1 {
+class ChatRequest;
+class GenerateRequest;
+class GenerateResponse;
+}  // namespace stet::v1
+
+namespace stet::cli {
+
+// Thread-safe.
+class Client {
+ public:
+  explicit Client(std::string address);  // host:port or unix:path
+  ~Client();
+
+  using OnEvent = std::function<void(const v1::GenerateResponse&)>;
+  // Blocks until the stream has ended. CANCELLED after cancel().
+  Status chat(const v1::ChatRequest& request, const OnEvent& on_event);
+  Status generate(const v1::GenerateRequest& request, const OnEvent& on_event);
+  // grpc.health.v1: OK when SERVING, else UNAVAILABLE with the reason.
+  Status check_health(const std::string& service, unsigned timeout_ms);
+
+  // Ends the call that is running; false when there is none. Any thread.
+  bool cancel();
+
+ private:
+  template <class Request, class Start>
+  Status stream(const Request& request, const OnEvent& on_event, const Start& start);
+  Status explain(const grpc::Status& status) const;
+
+  const std::string address_;
+  std::shared_ptr<grpc::ChannelInterface> channel_;
+  std::mutex mutex_;
+  grpc::ClientContext* running_ = nullptr;
+};
+
+}  // namespace stet::cli

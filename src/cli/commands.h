@@ -1,0 +1,46 @@
+// The subcommands of `stet`. Each gives the exit code.
+#pragma once
+
+#include <string>
+
+#include "src/cli/sampling_flags.h"
+
+namespace stet::cli {
+
+inline constexpr int kExitOk = 0;
+inline constexpr int kExitFailed = 1;
+inline constexpr int kExitUsage = 64;
+inline constexpr int kExitModelInvalid = 65;
+inline constexpr int kExitModelMissing = 66;
+inline constexpr int kExitUnavailable = 69;
+
+struct ChatCommand {
+  std::string address;
+  SamplingFlags sampling;
+  std::string system;
+  std::string once;
+  bool has_once = false;
+};
+int run_chat(const ChatCommand& command);
+
+struct CompleteCommand {
+  std::string address;
+  SamplingFlags sampling;
+  std::string prompt;  // "-" = standard input
+};
+int run_complete(const CompleteCommand& command);
+
+struct HealthCommand {
+  std::string address;
+  bool live = false;  // else ready
+  unsigned timeout_ms = 2000;
+};
+int run_health(const HealthCommand& command);
+
+struct InspectCommand {
+  std::string path;
+  bool show_template = false;
+};
+int run_inspect(const InspectCommand& command);
+
+}  // namespace stet::cli

@@ -1,0 +1,22 @@
+#include "src/daemon/known_names.h"
+
+#include "stet/kernels/kernel_table.h"
+#include "stet/sched/policy.h"
+
+namespace stet::daemon {
+
+std::vector<std::string> kernel_table_names() {
+  std::vector<std::string> names;
+  const kernels::TableList list = kernels::all_tables();
+  for (size_t i = 0; i < list.num; ++i) {
+    names.emplace_back(list.tables[i]->name);
+  }
+  return names;
+}
+
+std::vector<std::string> policy_names() {
+  const std::vector<std::string_view> names = sched::policy_names();
+  return {names.begin(), names.end()};
+}
+
+}  // namespace stet::daemon

@@ -1,0 +1,12 @@
+// Names of this build that configuration may choose from.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace stet::daemon {
+
+std::vector<std::string> kernel_table_names();  // best first
+std::vector<std::string> policy_names();
+
+}  // namespace stet::daemon
