@@ -1,6 +1,8 @@
 #include "stet/server/grpc_server.h"
 
 #include <dlfcn.h>
+#include <google/protobuf/stubs/logging.h>
+#include <grpc/support/log.h>
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/health_check_service_interface.h>
 
@@ -9,6 +11,7 @@
 
 #include "src/server/grpc_services.h"
 #include "src/server/unix_socket.h"
+#include "stet/obs/log.h"
 
 namespace stet::server {
 namespace {
@@ -17,6 +20,20 @@ constexpr int kKeepaliveMs = 20'000;
 constexpr int kKeepaliveTimeoutMs = 10'000;
 constexpr int kMinClientPingMs = 100;  // ten pings a second are no offence
 constexpr const char* kServices[] = {"", "stet.v1.InferenceService"};
+
+// Both libraries write to stderr in formats of their own; their lines belong into the structured
+// log. A client can cause the protobuf ones at will, so those stay below info.
+void take_over_library_logs() {
+  gpr_set_log_function([](gpr_log_func_args* line) {
+    if (line->severity == GPR_LOG_SEVERITY_ERROR) {
+      obs::log_warn("server", "grpc", {{"text", line->message}});
+    }
+  });
+  google::protobuf::SetLogHandler(
+      [](google::protobuf::LogLevel, const char*, int, const std::string& text) {
+        obs::log_debug("server", "protobuf", {{"text", text}});
+      });
+}
 
 // The library registers its plugin for every ServerBuilder of the process when it is loaded, and
 // has no other switch. TSan and ASan see it like any library.
@@ -136,6 +153,7 @@ class GrpcServerImpl final : public GrpcServer {
 
 Result<std::unique_ptr<GrpcServer>> GrpcServer::start(const GrpcOptions& options, Service* service,
                                                       AdminHooks hooks) {
+  take_over_library_logs();
   if (options.reflection) {
     STET_RETURN_IF_ERROR(load_reflection());
   }

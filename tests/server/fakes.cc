@@ -20,6 +20,9 @@ std::string all_bytes() {
 
 Status ByteTokenizer::encode(std::span<const text::TextSegment> segments, bool add_special,
                              size_t max_tokens, std::vector<uint32_t>* ids) const {
+  if (on_encode) {
+    on_encode();
+  }
   if (add_special && (segments.empty() || !segments[0].text.starts_with("<|im_start|>"))) {
     ids->push_back(kImStart);
   }
@@ -52,7 +55,7 @@ std::string_view ByteTokenizer::token_bytes(uint32_t id) const {
     case kImEnd: return "<|im_end|>";
     case kHello: return "hello";
     case 259: return "\xF0\x9F";
-    default: return std::string_view(bytes).substr(id, 1);
+    default: return id < 256 ? std::string_view(bytes).substr(id, 1) : std::string_view();
   }
 }
 
@@ -298,7 +301,7 @@ World::World(Limits limits) : service(Service::create(limits, &clock, &metrics))
   model.fingerprint = "stet-0011223344556677-89abcdef";
   model.vocab_size = kVocab;
   model.engine = &engine;
-  model.tokenizer = std::make_shared<ByteTokenizer>();
+  model.tokenizer = tokenizer;
   model.chat_template = std::make_shared<ChatMlTemplate>();
   model.tenant_salt = "salt";
   service->add_model(std::move(model));

@@ -1,5 +1,5 @@
-// Stand-ins for the rooms around the server: an engine whose every event a test decides, a byte tokenizer, a ChatML
-// template, and a receiver that records.
+// Stand-ins for the rooms around the server: an engine whose every event a test decides, a byte
+// tokenizer, a ChatML template, and a receiver that records.
 #pragma once
 
 #include <condition_variable>
@@ -20,14 +20,16 @@
 #include "stet/text/chat_template.h"
 #include "stet/text/tokenizer.h"
 #include "stet/v1/inference.pb.h"
+#include "stet/v1/model.pb.h"
 
 namespace stet::server {
 
-inline constexpr uint32_t kImStart = 256, kImEnd = 257, kVocab = 260;
+inline constexpr uint32_t kImStart = 256, kImEnd = 257, kVocab = 2048;
 inline constexpr uint32_t kHello = 258;  // "hello"
 inline constexpr uint32_t kModelLen = 512;
 
-// Token i < 256 is byte i; 256 and 257 are special, 258 is "hello", 259 is the two bytes of half an emoji.
+// Token i < 256 is byte i; 256 and 257 are special, 258 is "hello", 259 is the two bytes of half an
+// emoji, all others are empty.
 class ByteTokenizer final : public text::Tokenizer {
  public:
   Status encode(std::span<const text::TextSegment> segments, bool add_special, size_t max_tokens,
@@ -41,6 +43,8 @@ class ByteTokenizer final : public text::Tokenizer {
   int64_t find_special(std::string_view) const override { return -1; }
   bool spells_special(std::string_view) const override { return false; }
   std::string_view sha256_hex() const override { return "00"; }
+
+  std::function<void()> on_encode;  // in encode, on the prepare thread
 
  private:
   static constexpr uint32_t kEnd[1] = {kImEnd};
@@ -116,7 +120,7 @@ class Recorder final : public CallEvents {
   google::rpc::Status wait_done();
   bool wait_events(size_t count);
 
-  std::string text(uint32_t index = 0);             // all deltas
+  std::string text(uint32_t index = 0);  // all deltas
   std::vector<uint32_t> token_ids(uint32_t index = 0);
   std::vector<v1::Delta> deltas();
   std::vector<v1::Finished> finished();
@@ -141,6 +145,7 @@ struct World {
   ManualClock clock;
   obs::Metrics metrics;
   FakeEngine engine;
+  std::shared_ptr<ByteTokenizer> tokenizer = std::make_shared<ByteTokenizer>();
   std::unique_ptr<Service> service;
 };
 

@@ -1,4 +1,5 @@
-// What a receiver sees of a call that goes well: order, text, stop strings, log-probabilities, merging.
+// What a receiver sees of a call that goes well: order, text, stop strings, log-probabilities,
+// merging.
 #include <gtest/gtest.h>
 
 #include <random>
@@ -22,10 +23,25 @@ std::vector<std::string> kinds(Recorder& recorder) {
   return out;
 }
 
+// As FakeEngine::reply, one step at a time: each Delta has arrived before the next token is
+// sampled. (Steps that wait together in the text stage's queue become one Delta.)
+void reply_in_steps(World& world, Recorder& events, const Request& request, std::string_view text,
+                    size_t interval = 1) {
+  const std::vector<uint32_t> ids = bytes_of(text);
+  for (size_t i = 0; i + 1 < ids.size(); ++i) {
+    world.engine.tokens(request.id, 0, {ids[i]});
+    world.engine.flush();
+    ASSERT_TRUE(events.wait_events(1 + (i + 1) / interval));
+  }
+  world.engine.last(request.id, 0, {ids.back()}, FinishReason::kLength);
+  world.engine.ended(request.id);
+  world.engine.flush();
+}
+
 TEST(Stream, EventsComeInTheOrderOfTheContract) {
   World world;
   auto [events, call] = world.generate(text_request("hi"));
-  world.engine.reply(world.engine.wait_request(), "abc");
+  reply_in_steps(world, *events, world.engine.wait_request(), "abc");
   EXPECT_EQ(events->wait_done().code(), 0);
   EXPECT_EQ(kinds(*events), (std::vector<std::string>{"started", "delta", "delta", "delta",
                                                       "finished", "summary"}));
@@ -56,8 +72,9 @@ TEST(Stream, StartedShowsWhatHoldsAndSummaryWhatWasUsed) {
   EXPECT_EQ(started.model(), "tiny");
   EXPECT_EQ(started.fingerprint(), "stet-0011223344556677-89abcdef");
   EXPECT_EQ(started.prompt_tokens(), 3u);
-  EXPECT_EQ(std::vector<uint32_t>(started.prompt_token_ids().begin(), started.prompt_token_ids().end()),
-            (std::vector<uint32_t>{kImStart, 'h', 'i'}));
+  EXPECT_EQ(
+      std::vector<uint32_t>(started.prompt_token_ids().begin(), started.prompt_token_ids().end()),
+      (std::vector<uint32_t>{kImStart, 'h', 'i'}));
   EXPECT_EQ(started.prompt_text(), "<|im_start|>hi");
   EXPECT_EQ(started.effective_sampling().top_k(), 5u);
   EXPECT_EQ(started.effective_sampling().temperature(), 1.0f);
@@ -124,7 +141,8 @@ TEST(Stream, TruncationKeepsTheLastTokens) {
 TEST(Stream, ACodePointIsNeverSplit) {
   World world;
   auto [events, call] = world.generate(text_request("x"));
-  world.engine.reply(world.engine.wait_request(), "\xF0\x9F\x98\x80!");  // an emoji, byte by byte
+  reply_in_steps(world, *events, world.engine.wait_request(),
+                 "\xF0\x9F\x98\x80!");  // an emoji, byte by byte
   ASSERT_EQ(events->wait_done().code(), 0);
   EXPECT_EQ(events->text(), "\xF0\x9F\x98\x80!");
   std::vector<std::string> texts;
@@ -293,7 +311,7 @@ TEST(Stream, IntervalGathersTokensAndLosesNone) {
   v1::GenerateRequest request = text_request("x");
   request.mutable_output()->set_stream_interval(4);
   auto [events, call] = world.generate(request);
-  world.engine.reply(world.engine.wait_request(), "0123456789");
+  reply_in_steps(world, *events, world.engine.wait_request(), "0123456789", 4);
   ASSERT_EQ(events->wait_done().code(), 0);
   std::vector<std::string> texts;
   for (const auto& delta : events->deltas()) {
