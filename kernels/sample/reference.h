@@ -15,6 +15,11 @@ static inline constexpr uint32_t kLogitTile = 4096;
 static inline constexpr float kMassOne =
     0x1p40f;  // mass of the most likely id: integer sums are exact and order-free
 
+struct Share {
+  uint32_t count;
+  uint64_t mass;
+};
+
 namespace reference {
 
 // Unnamed namespace: member functions of a class are inline for the linker, see numerics/bits.h.
@@ -68,6 +73,18 @@ struct Passes {
       sum += e[i] >= min_p ? static_cast<uint64_t>(static_cast<int64_t>(e[i] * kMassOne)) : 0;
     }
     return sum;
+  }
+
+  // How many ids have x >= floor, and their mass.
+  static inline Share above(const float* x, const float* e, uint32_t n, float floor) {
+    Share share = {0, 0};
+    for (uint32_t i = 0; i < n; ++i) {
+      if (x[i] >= floor) {
+        ++share.count;
+        share.mass += mass(e + i, 1, 0.0f);
+      }
+    }
+    return share;
   }
 
   // Ids with x >= floor, ascending; ids has room for n + 16.

@@ -13,10 +13,10 @@
 namespace stet::kernels {
 
 static inline constexpr float kGreedyBelow = 0x1p-100f;
-// Depths of the candidate floor below the maximum, in octaves of probability. A first guess of 5
-// holds the nucleus of most language-model rows (tens to hundreds of ids); the last holds
-// everything.
-static inline constexpr float kFloorOctaves[] = {5.0f, 10.0f, 20.0f, __builtin_inff()};
+// Depths of the candidate floor below the maximum, in octaves of probability, tried in turn. The
+// nucleus of most language-model rows lies within the first two; the last holds everything.
+static inline constexpr float kFloorOctaves[] = {3.0f,  5.0f,  7.0f,  9.0f,
+                                                 12.0f, 16.0f, 24.0f, __builtin_inff()};
 
 struct SampleScratch {
   Candidate* candidates;  // [vocab]
@@ -79,22 +79,23 @@ template <class P>
 static inline uint32_t keep_top(const SampleArgs& args, const SampleScratch& s, uint64_t total,
                                 float xmax, float c) {
   const bool by_count = args.top_k != 0 && args.top_k < args.vocab;
-  const uint64_t share =
+  const uint64_t nucleus =
       args.top_p < 1.0f ? static_cast<uint64_t>(double{args.top_p} * 0x1p32) : uint64_t{1} << 32;
-  uint64_t target = mul_shift(share, total, 32);  // of all ids; of the top k it is set below
-  uint32_t count = 0;
+  uint64_t target = mul_shift(nucleus, total, 32);  // of all ids; of the top k it is set below
+  float floor = xmax;
   for (const float octaves : kFloorOctaves) {
-    count =
-        load_candidates(args, s, P::collect(args.logits, args.vocab, xmax - octaves / c, s.ids));
-    if (by_count ? count >= args.top_k : sum_mass(s.candidates, 0, count) >= target) {
+    floor = xmax - octaves / c;
+    const Share share = P::above(args.logits, s.e, args.vocab, floor);
+    if (by_count ? share.count >= args.top_k : share.mass >= target) {
       break;
     }
   }
+  uint32_t count = load_candidates(args, s, P::collect(args.logits, args.vocab, floor, s.ids));
   if (by_count) {
     const uint32_t held = count;
     count = args.top_k < count ? args.top_k : count;
     select_top(s.candidates, held, count);
-    target = mul_shift(share, sum_mass(s.candidates, 0, count), 32);
+    target = mul_shift(nucleus, sum_mass(s.candidates, 0, count), 32);
   }
   if (args.top_p >= 1.0f) {
     return count;
