@@ -57,7 +57,7 @@ std::string_view tensor_type_name(TensorType type) {
 BlockFormat block_format(TensorType type) {
   switch (type) {
     case TensorType::kF32: return {1, 4};
-    case TensorType::kF16: return {1, 2};
+    case TensorType::kF16:
     case TensorType::kBF16: return {1, 2};
     case TensorType::kQ4_0: return {32, 2 + 16};      // d; 32 codes of 4 bits
     case TensorType::kQ4_1: return {32, 2 + 2 + 16};  // d, m; 32 codes of 4 bits

@@ -1,5 +1,6 @@
-// A mapped model file as data: metadata and a tensor index. No model knowledge here. Every count, length, offset and
-// product is checked against the bytes that are left (operations.md sec. 8); errors give field, offset, found, expected.
+// A mapped model file as data: metadata and a tensor index. No model knowledge here. Every count,
+// length, offset and product is checked against the bytes that are left (operations.md sec. 8);
+// errors give field, offset, found, expected.
 #pragma once
 
 #include <cstddef>
@@ -16,10 +17,18 @@
 
 namespace stet::formats {
 
-enum class TensorType : uint32_t { kF32 = 0, kF16 = 1, kQ4_0 = 2, kQ4_1 = 3, kQ8_0 = 8, kBF16 = 30 };  // GGUF's numbers
+enum class TensorType : uint32_t {
+  kF32 = 0,
+  kF16 = 1,
+  kQ4_0 = 2,
+  kQ4_1 = 3,
+  kQ8_0 = 8,
+  kBF16 = 30
+};                                                   // GGUF's numbers
 std::string_view tensor_type_name(TensorType type);  // "Q4_1"
 
-// A row is stored as blocks of `elements` weights in `bytes` bytes; float types have one element per block.
+// A row is stored as blocks of `elements` weights in `bytes` bytes; float types have one element
+// per block.
 struct BlockFormat {
   uint32_t elements = 1;
   uint32_t bytes = 4;
@@ -29,16 +38,16 @@ BlockFormat block_format(TensorType type);
 struct TensorInfo {
   std::string name;
   TensorType type = TensorType::kF32;
-  std::vector<uint64_t> dims;         // 1..4, each >= 1; dims[0] is the fastest (row length)
-  std::span<const std::byte> bytes;   // inside the mapping
-  uint64_t file_offset = 0;           // of the first byte, for messages
+  std::vector<uint64_t> dims;        // 1..4, each >= 1; dims[0] is the fastest (row length)
+  std::span<const std::byte> bytes;  // inside the mapping
+  uint64_t file_offset = 0;          // of the first byte, for messages
 };
 
 // A metadata value. Arrays have nesting depth 1.
 using MetaScalar = std::variant<uint64_t, int64_t, double, bool, std::string>;
 struct MetaValue {
-  std::variant<MetaScalar, std::vector<uint64_t>, std::vector<int64_t>, std::vector<double>, std::vector<bool>,
-               std::vector<std::string>>
+  std::variant<MetaScalar, std::vector<uint64_t>, std::vector<int64_t>, std::vector<double>,
+               std::vector<bool>, std::vector<std::string>>
       value;
   uint64_t file_offset = 0;
 };
@@ -53,7 +62,8 @@ class TensorIndex {
   std::string stem;                 // of the path; empty when parsed from memory
   const TensorInfo* find(std::string_view name) const;  // null if absent; binary search
 
-  // Typed look-ups. Missing key or other type: a Status that names the key, its offset and both types.
+  // Typed look-ups. Missing key or other type: a Status that names the key, its offset and both
+  // types.
   Result<uint64_t> get_uint(std::string_view key) const;
   Result<double> get_float(std::string_view key) const;  // accepts integers
   Result<bool> get_bool(std::string_view key) const;
@@ -67,11 +77,13 @@ class TensorIndex {
 
 // Parses a GGUF file (v2, v3) held in memory; `bytes` must outlive the index (owner is left empty).
 Result<TensorIndex> parse_gguf(std::span<const std::byte> bytes);
-// Maps `path` read-only and parses it. Errors: NOT_FOUND (missing or unreadable), DATA_LOSS (invalid). The file must not
-// shrink while the index lives (a read behind its end is SIGBUS): load_model copies what it keeps, then drop the index.
+// Maps `path` read-only and parses it. Errors: NOT_FOUND (missing or unreadable), DATA_LOSS
+// (invalid). The file must not shrink while the index lives (a read behind its end is SIGBUS):
+// load_model copies what it keeps, then drop the index.
 Result<TensorIndex> open_gguf(const std::string& path);
 
-// Text of a file made fit for a one-line message: other than printable ASCII is escaped, long text is cut.
+// Text of a file made fit for a one-line message: other than printable ASCII is escaped, long text
+// is cut.
 std::string printable(std::string_view text, size_t max_chars = 80);
 
 }  // namespace stet::formats

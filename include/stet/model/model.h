@@ -1,4 +1,5 @@
-// A loaded model: hyper-parameters, recipe, packed weights, numerics id. Immutable after load; shared by all threads.
+// A loaded model: hyper-parameters, recipe, packed weights, numerics id. Immutable after load;
+// shared by all threads.
 #pragma once
 
 #include <array>
@@ -40,25 +41,27 @@ struct HyperParams {
 
 // One layer's attention reach and rope base (gemma3 has two kinds of layers).
 struct LayerKind {
-  uint32_t window = 0;    // 0 = unlimited
+  uint32_t window = 0;      // 0 = unlimited
   uint32_t rope_table = 0;  // index into Model::rope_tables
 };
 
-// cos, sin per position, computed in double at load and rounded once (C6). [context_len][rope_dim/2] each.
+// cos, sin per position, computed in double at load and rounded once (C6).
+// [context_len][rope_dim/2] each.
 struct RopeTable {
   std::vector<float> cos, sin;
 };
 
 struct Layer {
   LayerKind kind;
-  std::span<const float> attn_norm, q_norm, k_norm, attn_post_norm, ffn_norm, ffn_post_norm;  // empty = absent
+  std::span<const float> attn_norm, q_norm, k_norm, attn_post_norm, ffn_norm,
+      ffn_post_norm;  // empty = absent
   kernels::PackedMatrix q, k, v, attn_out, gate, up, down;
 };
 
 // Immutable after load_model; thread-safe.
 class Model {
  public:
-  std::string name;          // general.name of the file, or its stem
+  std::string name;  // general.name of the file, or its stem
   std::string architecture;
   std::string quantisation;  // of most weights: "Q4_1"
   HyperParams hyper;
@@ -69,24 +72,24 @@ class Model {
   std::span<const float> output_norm;
   kernels::PackedMatrix head;  // the embedding's panels when tied
   kernels::KvTileLayout kv_layout(uint32_t block_tokens) const;
-  uint64_t weight_bytes = 0;   // packed
+  uint64_t weight_bytes = 0;  // packed
 
-  Sha256Digest model_hash{};   // C0
-  uint64_t numerics_id = 0;    // C0: first 64 bits
+  Sha256Digest model_hash{};  // C0
+  uint64_t numerics_id = 0;   // C0: first 64 bits
   std::string numerics_id_hex() const;
 
   std::shared_ptr<const void> storage;  // owns panels and vectors
 };
 
-// What load would need, from the header alone (memory plan, `stet inspect`). Makes every check of load_model that does not
-// read weights.
+// What load would need, from the header alone (memory plan, `stet inspect`). Makes every check of
+// load_model that does not read weights.
 struct ModelSummary {
   std::string name, architecture, quantisation;
   HyperParams hyper;
   uint64_t weight_bytes = 0;        // packed, in memory
   uint64_t kv_bytes_per_token = 0;  // bf16
   uint64_t num_parameters = 0;
-  uint64_t rope_bytes = 0;          // of all rope tables, beside weight_bytes
+  uint64_t rope_bytes = 0;  // of all rope tables, beside weight_bytes
   std::vector<LayerKind> layers;
 };
 Result<ModelSummary> summarise(const formats::TensorIndex& index);
@@ -96,10 +99,12 @@ struct LoadOptions {
   // Called from the loading thread with fractions 0..1; may be empty.
   std::function<void(double)> progress;
 };
-// Checks shapes and types against the architecture's recipe, packs the weights into anonymous memory and computes the
-// numerics id. After it returns the file is not needed any more. Errors: DATA_LOSS (what the file holds is not a model this
-// build computes exactly; names the key or tensor), RESOURCE_EXHAUSTED (no memory for the weights).
-Result<std::shared_ptr<const Model>> load_model(const formats::TensorIndex& index, const LoadOptions& options);
+// Checks shapes and types against the architecture's recipe, packs the weights into anonymous
+// memory and computes the numerics id. After it returns the file is not needed any more. Errors:
+// DATA_LOSS (what the file holds is not a model this build computes exactly; names the key or
+// tensor), RESOURCE_EXHAUSTED (no memory for the weights).
+Result<std::shared_ptr<const Model>> load_model(const formats::TensorIndex& index,
+                                                const LoadOptions& options);
 
 // The architectures this build knows, for messages and tests: "llama", "gemma3".
 std::span<const char* const> known_architectures();

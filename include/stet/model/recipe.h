@@ -1,5 +1,5 @@
-// ModelRecipe: a model architecture as data. A list of typed operations over named slots; one forward pass in
-// executor/cpu walks it. verify_non_interference checks C9 on the data, at load.
+// ModelRecipe: a model architecture as data. A list of typed operations over named slots; one
+// forward pass in executor/cpu walks it. verify_non_interference checks C9 on the data, at load.
 #pragma once
 
 #include <cstdint>
@@ -11,7 +11,8 @@
 
 namespace stet::model {
 
-// Row buffers of a step. A slot has one row per position of the step (kLogits, kSampleHidden: one per sampling row).
+// Row buffers of a step. A slot has one row per position of the step (kLogits, kSampleHidden: one
+// per sampling row).
 enum class Slot : uint8_t {
   kHidden,        // f32 [rows][width]: the residual stream
   kNormed,        // LinearInput of width: norm output
@@ -49,9 +50,22 @@ enum class Reads : uint8_t {
 // Weight of a layer (or of the model, for the last ones).
 enum class WeightRole : uint8_t {
   kNone,
-  kAttnNorm, kQ, kK, kV, kQNorm, kKNorm, kAttnOut, kAttnPostNorm,
-  kFfnNorm, kGate, kUp, kDown, kFfnPostNorm,
-  kEmbedding, kOutputNorm, kHead,
+  kAttnNorm,
+  kQ,
+  kK,
+  kV,
+  kQNorm,
+  kKNorm,
+  kAttnOut,
+  kAttnPostNorm,
+  kFfnNorm,
+  kGate,
+  kUp,
+  kDown,
+  kFfnPostNorm,
+  kEmbedding,
+  kOutputNorm,
+  kHead,
 };
 
 struct Op {
@@ -70,7 +84,8 @@ struct ModelRecipe {
   std::vector<Op> epilogue;  // last norm and head, sampling rows only
 };
 
-// Kind `k` reads what C9's table says, every slot is written before it is read, and nothing reads other rows.
+// Kind `k` reads what C9's table says, every slot is written before it is read, and nothing reads
+// other rows.
 Status verify_non_interference(const ModelRecipe& recipe);
 
 }  // namespace stet::model

@@ -16,9 +16,9 @@
 namespace stet::model {
 
 struct WeightSpec {
+  // "attn_q": the file has blk.<layer>.attn_q.weight; for the model's own, attn_q.weight.
+  const char* tensor = "";
   WeightRole role = WeightRole::kNone;
-  const char* tensor =
-      "";  // "attn_q": the file has blk.<layer>.attn_q.weight; for the model's own, attn_q.weight
   bool may_have_bias = false;  // <tensor>.bias, one value per output
 };
 

@@ -10,19 +10,19 @@ namespace stet::model {
 namespace {
 
 constexpr WeightSpec kLayerWeights[] = {
-    {WeightRole::kAttnNorm, "attn_norm"},
-    {WeightRole::kQ, "attn_q"},
-    {WeightRole::kK, "attn_k"},
-    {WeightRole::kV, "attn_v"},
-    {WeightRole::kQNorm, "attn_q_norm"},
-    {WeightRole::kKNorm, "attn_k_norm"},
-    {WeightRole::kAttnOut, "attn_output"},
-    {WeightRole::kAttnPostNorm, "post_attention_norm"},
-    {WeightRole::kFfnNorm, "ffn_norm"},
-    {WeightRole::kGate, "ffn_gate"},
-    {WeightRole::kUp, "ffn_up"},
-    {WeightRole::kDown, "ffn_down"},
-    {WeightRole::kFfnPostNorm, "post_ffw_norm"},
+    {"attn_norm", WeightRole::kAttnNorm},
+    {"attn_q", WeightRole::kQ},
+    {"attn_k", WeightRole::kK},
+    {"attn_v", WeightRole::kV},
+    {"attn_q_norm", WeightRole::kQNorm},
+    {"attn_k_norm", WeightRole::kKNorm},
+    {"attn_output", WeightRole::kAttnOut},
+    {"post_attention_norm", WeightRole::kAttnPostNorm},
+    {"ffn_norm", WeightRole::kFfnNorm},
+    {"ffn_gate", WeightRole::kGate},
+    {"ffn_up", WeightRole::kUp},
+    {"ffn_down", WeightRole::kDown},
+    {"post_ffw_norm", WeightRole::kFfnPostNorm},
 };
 constexpr const char* kKeys[] = {
     "attention.sliding_window",

@@ -8,15 +8,15 @@ namespace stet::model {
 namespace {
 
 constexpr WeightSpec kLayerWeights[] = {
-    {WeightRole::kAttnNorm, "attn_norm"},
-    {WeightRole::kQ, "attn_q", true},
-    {WeightRole::kK, "attn_k", true},
-    {WeightRole::kV, "attn_v", true},
-    {WeightRole::kAttnOut, "attn_output", true},
-    {WeightRole::kFfnNorm, "ffn_norm"},
-    {WeightRole::kGate, "ffn_gate"},
-    {WeightRole::kUp, "ffn_up"},
-    {WeightRole::kDown, "ffn_down"},
+    {"attn_norm", WeightRole::kAttnNorm},
+    {"attn_q", WeightRole::kQ, true},
+    {"attn_k", WeightRole::kK, true},
+    {"attn_v", WeightRole::kV, true},
+    {"attn_output", WeightRole::kAttnOut, true},
+    {"ffn_norm", WeightRole::kFfnNorm},
+    {"ffn_gate", WeightRole::kGate},
+    {"ffn_up", WeightRole::kUp},
+    {"ffn_down", WeightRole::kDown},
 };
 
 ModelRecipe recipe() {

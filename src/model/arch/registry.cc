@@ -8,9 +8,9 @@ namespace {
 constexpr std::array<const char*, 2> kNames = {"llama", "gemma3"};
 
 constexpr WeightSpec kModelWeights[] = {
-    {WeightRole::kEmbedding, "token_embd"},
-    {WeightRole::kOutputNorm, "output_norm"},
-    {WeightRole::kHead, "output"},
+    {"token_embd", WeightRole::kEmbedding},
+    {"output_norm", WeightRole::kOutputNorm},
+    {"output", WeightRole::kHead},
 };
 
 }  // namespace
