@@ -6,7 +6,8 @@
 
 namespace stet::sched {
 namespace {
-// Chunks end at tile borders, so that attention starts the next chunk on a whole tile (scheduler.md sec. 2, 6).
+// Chunks end at tile borders, so that attention starts the next chunk on a whole tile (scheduler.md sec. 2, 6) - unless that
+// would throw away more than half of the chunk: with 63 positions of budget a strict rule alternates 63 and 1.
 constexpr uint32_t kChunkAlign = 64;
 
 uint32_t wanted(const RunningSeq& s) { return s.num_known_tokens - s.num_computed_tokens; }
@@ -88,7 +89,7 @@ uint32_t Scheduler::chunk(uint32_t first_pos, uint32_t want, uint64_t num_blocks
   const uint64_t n = std::min<uint64_t>({want, budget_, std::max(view_->chunk_cap, 1U), room});
   if (n < want) {
     const uint64_t aligned_end = (first_pos + n) / kChunkAlign * kChunkAlign;
-    if (aligned_end > first_pos) {
+    if (aligned_end >= first_pos + (n + 1) / 2 && aligned_end > first_pos) {
       return static_cast<uint32_t>(aligned_end - first_pos);
     }
   }
