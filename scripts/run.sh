@@ -28,7 +28,7 @@ until "$bin/stet" --address "$grpc" health --ready >/dev/null 2>&1; do
   sleep 0.1
 done
 
-question="What is the capital of France?"
+question="Name the capital of France."
 printf '\n> %s\n' "$question"
 "$bin/stet" --address "$grpc" chat --temperature 0 --once "$question"
 

@@ -40,7 +40,7 @@ until stet health --ready >/dev/null 2>&1; do
     exit 1
   fi
 done
-stet chat --temperature 0 --once "What is the capital of France?" || exit 1
+stet chat --temperature 0 --once "Name the capital of France." || exit 1
 if (: >/usr/probe) 2>/dev/null; then
   echo "stage: the root is writable"
   exit 1

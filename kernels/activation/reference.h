@@ -1,7 +1,7 @@
 // The gates, the definition.
 //   SiLU: (g / (1 + exp2(-(g*L2E)))) * u
-//   GELU, tanh form without tanh: y = k*fma(0.044715*g, g*g, g), k = sqrt(2/pi); (g / (1 +
-//   exp2(-(y*2*L2E)))) * u
+//   GELU, tanh form without tanh: y = k*fma(0.044715*g, g*g, g), k = sqrt(2/pi);
+//         (g / (1 + exp2(-(y*2*L2E)))) * u
 #pragma once
 
 #include "kernels/numerics/exp2.h"

@@ -1,11 +1,11 @@
 // Attention (C5), the definition: one query row at a time, scalar fma.
 //
-// Score: pairs of dimensions ascending, odd element first. Tile = 64 positions, segment = 512
-// positions; per tile
-//   m' = max(m, s), alpha = exp2(m - m'), p = bf16(exp2(s - m')), l = fma(l, alpha, C2 sum of p), o
-//   = o*alpha, then token pairs ascending, odd token first: o = fma(p, v, o).
-// Segments merge ascending: M = max, a = exp2(m - M), b = exp2(m' - M), l = fma(l', b, l*a), o =
-// fma(o', b, o*a). Result o * (1/l) + 0. Invisible slots are p = +0, v = +0 and never loaded.
+// Score: pairs of dimensions ascending, odd element first. Tile = 64 positions; per tile
+//   m' = max(m, s), alpha = exp2(m - m'), p = bf16(exp2(s - m')), l = fma(l, alpha, C2 sum of p),
+//   o = o*alpha, then token pairs ascending, odd token first: o = fma(p, v, o).
+// Segments of 512 positions merge ascending: M = max, a = exp2(m - M), b = exp2(m' - M),
+//   l = fma(l', b, l*a), o = fma(o', b, o*a).
+// Result o * (1/l) + 0. Invisible slots are p = +0, v = +0 and never loaded.
 #pragma once
 
 #include "kernels/attention/geometry.h"

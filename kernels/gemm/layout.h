@@ -1,12 +1,11 @@
 // The packed layout of weights. A panel is 32 output columns; inside it one stream, k ascending:
 //
-//   F32, F16, BF16   per k: 32 values (128, 64, 64 B)
-//   Q4_1  640 B      per group of 32 k: [4 steps z][2 halves of 16 columns][16 columns][4 bytes];
-//   byte i of a column:
-//                    low nibble = code k = 8z+i, high nibble = code k = 8z+4+i. Then f16 d[32], f16
-//                    m[32].
-//   Q4_0  576 B      the same without m
-//   Q8_0  1088 B     [8 steps z][2][16][4 bytes]: weight + 128 of k = 4z+i. Then f16 d[32].
+//   F32, F16, BF16  per k: 32 values (128, 64, 64 B)
+//   Q4_1   640 B    per group of 32 k: [4 steps z][2 halves of 16 columns][16 columns][4 bytes],
+//                   then f16 d[32], f16 m[32]. Byte i of a column: low nibble = code of k = 8z+i,
+//                   high nibble = code of k = 8z+4+i.
+//   Q4_0   576 B    the same without m
+//   Q8_0  1088 B    [8 steps z][2][16][4 bytes]: weight + 128 of k = 4z+i. Then f16 d[32].
 //
 // One 512-bit load is 16 columns x 4 k (x 2 with nibbles), the unsigned operand of vpdpbusd; a
 // 256-bit one 8 columns of it. Missing columns of the last panel have weight zero.

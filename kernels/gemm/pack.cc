@@ -1,7 +1,7 @@
 // Packing and its inverse on file bytes (GGUF blocks):
 //   Q4_0 18 B: f16 d, 16 B (low nibbles = elements 0..15, high = 16..31), value (code - 8) * d
-//   Q4_1 20 B: f16 d, f16 m, 16 B, value code * d + m          Q8_0 34 B: f16 d, 32 x int8, value
-//   code * d
+//   Q4_1 20 B: f16 d, f16 m, 16 B, value code * d + m
+//   Q8_0 34 B: f16 d, 32 x int8, value code * d
 #include "stet/kernels/pack.h"
 
 #include <cstring>

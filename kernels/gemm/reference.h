@@ -1,9 +1,9 @@
 // Linears (C1), the definition. out[row][col] = sum over groups ascending, one accumulator:
-//   acc = fma(float(S), d*s, acc), with S = sum(code*q) - offset*A exact in int32; Q4_1 then acc =
-//   fma(t, m, acc);
-// outlier channels ascending: acc = fma(xo, wo, acc); bias by a plain add; residual: out + that.
-// Float weights: acc = fma(x_k, w_k, acc), k ascending. Columns are independent, so their order in
-// the loops is free.
+//   acc = fma(float(S), d*s, acc), with S = sum(code*q) - offset*A exact in int32;
+//   Q4_1 then acc = fma(t, m, acc);
+//   outlier channels ascending: acc = fma(xo, wo, acc); bias by a plain add; residual: out + that.
+// Float weights: acc = fma(x_k, w_k, acc), k ascending.
+// Columns are independent, so their order in the loops is free.
 #pragma once
 
 #include "kernels/gemm/layout.h"

@@ -1,8 +1,9 @@
 // RMSNorm, rope and the KV write, the definitions.
 //   norm: ss by C2 with fma; r = 1/sqrt(ss/float(n) + eps); y = (x*r)*w. A non-finite ss is a
-//   fault: zeros. rope: x0' = fma(x0, c, -(x1*s)), x1' = fma(x1, c, x0*s); pairs (2i, 2i+1) or (i,
-//   i + rope_dim/2). q' = bf16(x' * scale), K = bf16(x'), V = bf16(v): 2^56 or more is a fault
-//   (C3): zeros.
+//         fault: zeros.
+//   rope: x0' = fma(x0, c, -(x1*s)), x1' = fma(x1, c, x0*s); pairs (2i, 2i+1) or
+//         (i, i + rope_dim/2).
+//   q' = bf16(x' * scale), K = bf16(x'), V = bf16(v): 2^56 or more is a fault (C3): zeros.
 #pragma once
 
 #include "kernels/numerics/reduce.h"

@@ -1,6 +1,6 @@
 // Activation quantisation (C3), the definition. Per group of 32, outlier channels left out:
-//   a = max|x| over integers; a < 2^-80: s = 0, q = 0; else s = a/127, r = 127/a, q = rint(x*r); A
-//   = sum(q), t = float(A)*s.
+//   a = max|x| over integers; a < 2^-80: s = 0, q = 0; else s = a/127, r = 127/a, q = rint(x*r);
+//   A = sum(q), t = float(A)*s.
 // A row with a NaN or infinity anywhere (outlier channels included) is a fault and counts as zeros.
 #pragma once
 

@@ -1,6 +1,6 @@
 // Log-sum-exp and the passes of the sampler over a row of logits (C7), the definitions.
-//   lse: tiles of 4096 ids, each fresh: M_t = max, S_t = C2 sum of exp2((x - M_t)*L2E); M = max
-//   M_t; S from +0 ascending: S = fma(S_t, exp2((M_t - M)*L2E), S).
+//   lse: tiles of 4096 ids, each fresh: M_t = max, S_t = C2 sum of exp2((x - M_t)*L2E);
+//   M = max M_t; S from +0 ascending: S = fma(S_t, exp2((M_t - M)*L2E), S).
 // Logits count with + 0.0f, so that -0 and +0 are one.
 #pragma once
 

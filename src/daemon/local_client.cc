@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
 #include "stet/v1/inference.pb.h"
 #include "stet/v1/model.pb.h"
@@ -81,15 +82,18 @@ class LocalClient final : public proxy::InferenceClient {
     return {options.timeout_us == 0 ? 0 : clock_->now_us() + options.timeout_us, options.peer};
   }
 
-  // gRPC's own words and code (serving-path.md sec. 4), so that the proxy maps both clients alike.
+  // As GrpcClient says it when the channel refuses: the same code, words and reason.
   bool refuse_too_large(size_t bytes, proxy::CallEvents& events) const {
     if (bytes <= options_.max_message_bytes) {
       return false;
     }
+    google::rpc::ErrorInfo info;
+    info.set_domain("stet");
+    info.set_reason("too_large");
     google::rpc::Status status;
     status.set_code(static_cast<int>(StatusCode::kResourceExhausted));
-    status.set_message("Received message larger than max (" + std::to_string(bytes) + " vs. " +
-                       std::to_string(options_.max_message_bytes) + ")");
+    status.set_message("the request is larger than the inference daemon takes");
+    status.add_details()->PackFrom(info);
     events.on_done(status);
     return true;
   }

@@ -1,5 +1,6 @@
 #include "src/engine/engine_metrics.h"
 
+#include <algorithm>
 #include <vector>
 
 namespace stet::engine {
@@ -109,6 +110,8 @@ void EngineMetrics::make_sizes(obs::Metrics* r, const obs::Labels& labels, uint3
   iteration_tokens_ = r->histogram("vllm:iteration_tokens_total", "positions per step", kStepTokenBuckets, labels);
   prompt_size_ = r->histogram("vllm:request_prompt_tokens", "prompt tokens per request", sizes, labels);
   generation_size_ = r->histogram("vllm:request_generation_tokens", "generated tokens per request", sizes, labels);
+  longest_choice_ = r->histogram("vllm:request_max_num_generation_tokens", "generated tokens of the longest choice", sizes,
+                                 labels);
   max_tokens_ = r->histogram("vllm:request_params_max_tokens", "max_tokens of the request", sizes, labels);
   computed_size_ = r->histogram("vllm:request_prefill_kv_computed_tokens", "prompt tokens computed, not cached", sizes,
                                 labels);
@@ -191,6 +194,11 @@ void EngineMetrics::on_ended(const RequestState& state, Ending ending) {
   const RequestTimes& t = state.times;
   e2e_.observe(seconds(t.ended_us - t.submitted_us));
   generation_size_.observe(state.num_generated);
+  uint32_t longest = 0;
+  for (const auto& choice : state.choices) {
+    longest = std::max(longest, choice->num_outputs());
+  }
+  longest_choice_.observe(longest);
   if (t.first_scheduled_us != 0) {
     inference_time_.observe(seconds(t.ended_us - t.first_scheduled_us));
   }

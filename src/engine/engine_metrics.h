@@ -57,7 +57,7 @@ class EngineMetrics {
   std::array<obs::Gauge, 5> kv_blocks_;  // free, private, shared, cached, quarantined
   obs::Histogram ttft_, itl_, tpot_, e2e_, queue_time_, inference_time_, prefill_time_, decode_time_;
   obs::Histogram step_seconds_, iteration_tokens_, cancel_to_release_;
-  obs::Histogram prompt_size_, generation_size_, max_tokens_, computed_size_, num_choices_, request_preemptions_;
+  obs::Histogram prompt_size_, generation_size_, longest_choice_, max_tokens_, computed_size_, num_choices_, request_preemptions_;
 };
 
 }  // namespace stet::engine

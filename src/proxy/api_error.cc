@@ -185,6 +185,11 @@ ApiError error_from_rpc(const google::rpc::Status& status,
       any.UnpackTo(&bad);
     }
   }
+  // A channel's own refusal of a message over its limit: a code and library text, no details.
+  if (!from_daemon && code == StatusCode::kResourceExhausted &&
+      status.message().find("larger than max") != std::string::npos) {
+    info.set_reason("too_large");
+  }
   const Row& row = find_row(code, info.reason());
   ApiError error;
   error.http_status = row.http_status;
@@ -193,6 +198,9 @@ ApiError error_from_rpc(const google::rpc::Status& status,
   error.reason = info.reason().empty() ? std::string(default_reason(code)) : info.reason();
   error.message =
       from_daemon && !status.message().empty() ? status.message() : std::string(own_words(code));
+  if (!from_daemon && row.http_status == 413) {
+    error.message = "the request is larger than the server takes";
+  }
   if (row.retry >= 0) {
     error.should_retry = row.retry == 1;
   }

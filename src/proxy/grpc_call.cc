@@ -3,8 +3,6 @@
 #include <chrono>
 #include <utility>
 
-#include "google/rpc/error_details.pb.h"
-
 namespace stet::proxy {
 
 google::rpc::Status to_rpc_status(const grpc::Status& status) {
@@ -17,15 +15,6 @@ google::rpc::Status to_rpc_status(const grpc::Status& status) {
   result.Clear();
   result.set_code(static_cast<int>(status.error_code()));
   result.set_message(status.error_message());
-  // gRPC's own refusal of a message over the daemon's limit.
-  if (status.error_code() == grpc::StatusCode::RESOURCE_EXHAUSTED &&
-      status.error_message().find("larger than max") != std::string::npos) {
-    google::rpc::ErrorInfo info;
-    info.set_domain("stet");
-    info.set_reason("too_large");
-    result.add_details()->PackFrom(info);
-    result.set_message("the request is larger than the inference daemon takes");
-  }
   return result;
 }
 

@@ -337,8 +337,10 @@ void HttpSession::run_request() {
   parser_.reset();
   timer_.cancel();
   ++timer_epoch_;
-  counted_ = true;  // before the call begins: who sees the call sees the count
-  context_->num_generations.fetch_add(1, std::memory_order_relaxed);
+  counted_ = find_route(request_.path)->permission == Permission::kInfer;
+  if (counted_) {  // before the call begins: who sees the call sees the count
+    context_->num_generations.fetch_add(1, std::memory_order_relaxed);
+  }
   auto generation = context_->handler->handle(request_, std::move(text), this);
   if (generation == nullptr) {
     return;  // answered

@@ -42,7 +42,7 @@ def test_generate_streams_in_order(reflected):
 
 
 def test_chat_says_paris_and_final_mode_equals_deltas(reflected):
-    request = {"messages": [{"role": "user", "content": [{"text": "What is the capital of France?"}]}],
+    request = {"messages": [{"role": "user", "content": [{"text": "Name the capital of France."}]}],
                "sampling": {"maxTokens": 24, "temperature": 0}}
     streamed = events_of(reflected("Chat", request))
     text = "".join(e.delta.text for k, e in streamed if k == "delta")

@@ -48,7 +48,12 @@ TEST_P(Exactness, NoSettingShowsInTokensOrLogProbabilities) {
   const std::vector<Request> requests = mixed_requests(model->hyper.vocab_size, 1, 32);
   const RunResult& reference = reference_of(GetParam().model, requests);
   const kernels::KernelTable* table = kernels::find_table(GetParam().table.c_str());
+  const bool every_setting = table == &kernels::best_table();
   for (const Setting& setting : all_settings(table)) {
+    // The slow tables show equal bits alone and in a crowd; the rest is the fast table's work.
+    if (!every_setting && setting.name != "alone" && setting.name != "chunks of 7") {
+      continue;
+    }
     SCOPED_TRACE(setting.name);
     const RunResult result = run(model, requests, setting);
     EXPECT_EQ(first_difference(reference.answers, result.answers), "");
@@ -61,8 +66,8 @@ TEST_P(Exactness, NoSettingShowsInTokensOrLogProbabilities) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Tiny, Exactness, testing::ValuesIn(all_cases()), [](const auto& info) {
-  return info.param.model + "_" + info.param.table;
+INSTANTIATE_TEST_SUITE_P(Tiny, Exactness, testing::ValuesIn(all_cases()), [](const auto& param_info) {
+  return param_info.param.model + "_" + param_info.param.table;
 });
 
 TEST(ExactnessHarness, AnswersAreNotConstant) {

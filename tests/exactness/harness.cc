@@ -146,7 +146,8 @@ std::vector<Request> mixed_requests(uint32_t vocab_size, uint64_t seed, uint32_t
     }
     request.sampling.seed = random();
     request.sampling.num_logprobs = 5;
-    request.sampling.max_tokens = 6 + i % 5;
+    // Some grow across block borders, so that a small pool must preempt.
+    request.sampling.max_tokens = i % 4 == 1 ? 80 : 6 + i % 5;
     switch (i % 4) {
       case 0: request.sampling.temperature = 0.0f; break;
       case 1: request.sampling.temperature = 0.8f; break;

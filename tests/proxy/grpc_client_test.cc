@@ -2,6 +2,8 @@
 // one model.
 #include "src/proxy/grpc_client.h"
 
+#include "src/proxy/api_error.h"
+
 #include <gtest/gtest.h>
 #include <unistd.h>
 
@@ -123,14 +125,17 @@ TEST(GrpcClientTest, DetailsOfErrorsSurvive) {
   auto events = std::make_shared<Collector>();
   auto handle = client.chat(request, {}, events);
   EXPECT_EQ(reason_of(events->wait_done()), "out_of_range");
-  // gRPC's own refusal gets a reason too.
+  // gRPC's own refusal has no details; the table of errors knows it.
   request = chat_request();
   request.mutable_messages(0)->mutable_content(0)->set_text(std::string(200'000, 'x'));
   events = std::make_shared<Collector>();
   handle = client.chat(request, {}, events);
   const auto status = events->wait_done();
   EXPECT_EQ(status.code(), 8);
-  EXPECT_EQ(reason_of(status), "too_large");
+  EXPECT_EQ(reason_of(status), "");
+  const ApiError error = error_from_rpc(status, nullptr);
+  EXPECT_EQ(error.http_status, 413);
+  EXPECT_EQ(error.message, "the request is larger than the server takes");
 }
 
 TEST(GrpcClientTest, CancelDropAndDeadlineReachTheDaemon) {

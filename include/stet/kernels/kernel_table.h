@@ -10,10 +10,10 @@
 namespace stet::kernels {
 
 struct KernelTable {
-  const char* name = nullptr;  // "scalar", "avx512vnni"
+  const char* name = nullptr;  // "avx512vnni", "avx512vnni_fma" (no BF16 instructions), "avx2", "scalar"
 
   // ---- rows
-  // y[n] = rmsnorm(x) * w.
+  // y[n] = rmsnorm(x) * w; y may be x.
   bool (*rms_norm)(const float* x, const float* w, uint32_t n, float eps, float* y) = nullptr;
   // Row `row` of `out` from f32 x[out.k]: quantised form if out.q, f32 copy if out.x.
   bool (*quantise)(const float* x, const Outliers& outliers, const LinearInput& out, uint32_t row) = nullptr;
@@ -40,7 +40,8 @@ struct KernelTable {
   // The state of one segment for every row of args: states[num_queries * num_heads] of attention_state_stride floats.
   // A row that sees nothing of the segment has m = -inf and is left out of the merge.
   void (*attention_segment)(const AttentionArgs& args, uint32_t segment, float* states) = nullptr;
-  // Merges num_segments states per row, ascending, and writes args.out. states: [segment][row][stride].
+  // Merges num_segments states per row, ascending, and writes args.out. states: [segment][row][stride]; every row saw
+  // something of at least one segment.
   void (*attention_merge)(const AttentionArgs& args, const float* states, uint32_t num_segments) = nullptr;
 
   // ---- linears (C1), by weight type

@@ -41,7 +41,7 @@ struct LinearInput {
   float* xo = nullptr;    // [rows][kMaxOutliers] outlier activations
 };
 
-// A weight matrix [n outputs][k inputs] in the packed layout of kernels/gemm/pack.h: panels of 32 output columns, missing
+// A weight matrix [n outputs][k inputs] in the packed layout of kernels/gemm/layout.h: panels of 32 output columns, missing
 // columns of the last panel are zero weights.
 struct PackedMatrix {
   WeightType type = WeightType::kF32;

@@ -1,0 +1,241 @@
+#include "src/text/jinja_strings.h"
+
+#include <algorithm>
+
+#include "src/text/jinja_value.h"
+#include "src/text/utf8.h"
+
+namespace stet::text {
+namespace {
+
+constexpr size_t kNone = std::string_view::npos;
+
+// The code point that begins at `at`.
+std::string_view character_at(std::string_view text, size_t at) {
+  return text.substr(at, decode_utf8(text.substr(at)).num_bytes);
+}
+
+size_t previous_character(std::string_view text, size_t at) {
+  do {
+    --at;
+  } while (is_continuation_byte(text[at]));
+  return at;
+}
+
+bool is_space_at(std::string_view text, size_t at) { return is_python_space(decode_utf8(text.substr(at)).code_point); }
+
+// Python's line boundaries. CR LF is one.
+size_t line_end_length(std::string_view text, size_t at) {
+  const char32_t c = decode_utf8(text.substr(at)).code_point;
+  if (c == '\r') {
+    return at + 1 < text.size() && text[at + 1] == '\n' ? 2 : 1;
+  }
+  const bool ends = (c >= 0x0A && c <= 0x0C) || (c >= 0x1C && c <= 0x1E) || c == 0x85 || c == 0x2028 || c == 0x2029;
+  return ends ? character_at(text, at).size() : 0;
+}
+
+std::vector<OriginText> split_at_spaces(const OriginText& text, int64_t max_splits) {
+  std::vector<OriginText> parts;
+  const std::string_view bytes = text.str();
+  size_t at = 0;
+  while (true) {
+    while (at < bytes.size() && is_space_at(bytes, at)) {
+      at += character_at(bytes, at).size();
+    }
+    if (at == bytes.size()) {
+      return parts;
+    }
+    if (max_splits >= 0 && static_cast<int64_t>(parts.size()) == max_splits) {
+      parts.push_back(strip(text.slice(at, bytes.size()), nullptr, false, true));
+      return parts;
+    }
+    const size_t begin = at;
+    while (at < bytes.size() && !is_space_at(bytes, at)) {
+      at += character_at(bytes, at).size();
+    }
+    parts.push_back(text.slice(begin, at));
+  }
+}
+
+std::vector<OriginText> split_at_spaces_from_right(const OriginText& text, int64_t max_splits) {
+  std::vector<OriginText> parts;  // last first
+  const std::string_view bytes = text.str();
+  size_t end = bytes.size();
+  while (true) {
+    while (end > 0 && is_space_at(bytes, previous_character(bytes, end))) {
+      end = previous_character(bytes, end);
+    }
+    if (end == 0) {
+      break;
+    }
+    if (max_splits >= 0 && static_cast<int64_t>(parts.size()) == max_splits) {
+      parts.push_back(strip(text.slice(0, end), nullptr, true, false));
+      break;
+    }
+    size_t begin = end;
+    while (begin > 0 && !is_space_at(bytes, previous_character(bytes, begin))) {
+      begin = previous_character(bytes, begin);
+    }
+    parts.push_back(text.slice(begin, end));
+    end = begin;
+  }
+  std::reverse(parts.begin(), parts.end());
+  return parts;
+}
+
+void check_separator(const OriginText& separator) {
+  if (separator.empty()) {
+    throw JinjaError("empty separator");
+  }
+}
+
+}  // namespace
+
+OriginText strip(const OriginText& text, const OriginText* chars, bool left, bool right) {
+  const std::string_view bytes = text.str();
+  auto strips = [&](size_t at) {
+    return chars == nullptr ? is_space_at(bytes, at) : chars->str().find(character_at(bytes, at)) != kNone;
+  };
+  size_t begin = 0;
+  size_t end = bytes.size();
+  while (left && begin < end && strips(begin)) {
+    begin += character_at(bytes, begin).size();
+  }
+  while (right && end > begin && strips(previous_character(bytes, end))) {
+    end = previous_character(bytes, end);
+  }
+  return text.slice(begin, end);
+}
+
+std::vector<OriginText> split(const OriginText& text, const OriginText* separator, int64_t max_splits) {
+  if (separator == nullptr) {
+    return split_at_spaces(text, max_splits);
+  }
+  check_separator(*separator);
+  std::vector<OriginText> parts;
+  size_t begin = 0;
+  while (max_splits < 0 || static_cast<int64_t>(parts.size()) < max_splits) {
+    const size_t at = text.str().find(separator->str(), begin);
+    if (at == kNone) {
+      break;
+    }
+    parts.push_back(text.slice(begin, at));
+    begin = at + separator->size();
+  }
+  parts.push_back(text.slice(begin, text.size()));
+  return parts;
+}
+
+std::vector<OriginText> split_from_right(const OriginText& text, const OriginText* separator, int64_t max_splits) {
+  if (separator == nullptr) {
+    return split_at_spaces_from_right(text, max_splits);
+  }
+  check_separator(*separator);
+  std::vector<OriginText> parts;  // last first
+  size_t end = text.size();
+  while (max_splits < 0 || static_cast<int64_t>(parts.size()) < max_splits) {
+    const size_t at = end < separator->size() ? kNone : text.str().rfind(separator->str(), end - separator->size());
+    if (at == kNone) {
+      break;
+    }
+    parts.push_back(text.slice(at + separator->size(), end));
+    end = at;
+  }
+  parts.push_back(text.slice(0, end));
+  std::reverse(parts.begin(), parts.end());
+  return parts;
+}
+
+std::vector<OriginText> split_lines(const OriginText& text, bool keep_ends) {
+  std::vector<OriginText> lines;
+  const std::string_view bytes = text.str();
+  size_t begin = 0;
+  for (size_t at = 0; at < bytes.size();) {
+    const size_t ending = line_end_length(bytes, at);
+    if (ending != 0) {
+      lines.push_back(text.slice(begin, keep_ends ? at + ending : at));
+      begin = at + ending;
+    }
+    at += ending != 0 ? ending : character_at(bytes, at).size();
+  }
+  if (begin < bytes.size()) {
+    lines.push_back(text.slice(begin, bytes.size()));
+  }
+  return lines;
+}
+
+OriginText replace(const OriginText& text, const OriginText& from, const OriginText& to, int64_t max_count) {
+  OriginText out;
+  size_t begin = 0;
+  for (int64_t count = 0; max_count < 0 || count < max_count; ++count) {
+    // An empty pattern is found before every character and at the end.
+    size_t at = from.empty() ? (begin <= text.size() ? begin : kNone) : text.str().find(from.str(), begin);
+    if (at == kNone) {
+      break;
+    }
+    if (!from.empty()) {
+      out.append(text, begin, at);
+      out.append(to);
+      begin = at + from.size();
+      continue;
+    }
+    out.append(to);
+    if (begin == text.size()) {
+      ++begin;
+      break;
+    }
+    const size_t next = begin + character_at(text.str(), begin).size();
+    out.append(text, begin, next);
+    begin = next;
+  }
+  out.append(text, begin, text.size());
+  return out;
+}
+
+OriginText join(const std::vector<OriginText>& parts, const OriginText& separator) {
+  OriginText out;
+  for (size_t i = 0; i < parts.size(); ++i) {
+    if (i != 0) {
+      out.append(separator);
+    }
+    out.append(parts[i]);
+  }
+  return out;
+}
+
+std::vector<size_t> code_point_offsets(std::string_view text) {
+  std::vector<size_t> offsets;
+  for (size_t at = 0; at < text.size(); ++at) {
+    if (!is_continuation_byte(text[at])) {
+      offsets.push_back(at);
+    }
+  }
+  offsets.push_back(text.size());
+  return offsets;
+}
+
+size_t SliceRange::count() const {
+  if (step > 0) {
+    return begin < end ? static_cast<size_t>((end - begin - 1) / step + 1) : 0;
+  }
+  return begin > end ? static_cast<size_t>((begin - end - 1) / -step + 1) : 0;
+}
+
+SliceRange slice_range(std::optional<int64_t> begin, std::optional<int64_t> end, std::optional<int64_t> step, int64_t size) {
+  // A step longer than the sequence picks one element; the clamp keeps its negation and sums in range.
+  const int64_t by = std::clamp<int64_t>(step.value_or(1), -(size + 1), size + 1);
+  if (step == 0) {
+    throw JinjaError("slice step cannot be zero");
+  }
+  const int64_t low = by > 0 ? 0 : -1;
+  const int64_t high = by > 0 ? size : size - 1;
+  auto place = [&](std::optional<int64_t> at, int64_t otherwise) {
+    if (!at) {
+      return otherwise;
+    }
+    return std::clamp(*at < 0 ? std::max(*at, -size - 1) + size : *at, low, high);
+  };
+  return {place(begin, by > 0 ? low : high), place(end, by > 0 ? high : low), by};
+}
+
+}  // namespace stet::text
