@@ -169,7 +169,7 @@ class ServiceImpl final : public Service {
     std::lock_guard lock(mutex_);
     std::string known;
     for (const ModelEntry& entry : models_) {
-      if (id.empty() || id == entry.model->id) {
+      if (id.empty() || id == "default" || id == entry.model->id) {
         if (entry.model->engine == nullptr) {
           return not_ready(ServingState::kLoading);
         }

@@ -188,9 +188,9 @@ std::vector<Setting> all_settings(const kernels::KernelTable* table) {
       make("prefix cache, cold", [](Setting& s) { s.prefix_cache = true; s.together = true; }),
       make("prefix cache, warm", [](Setting& s) { s.prefix_cache = true; s.together = true; s.twice = true; }),
       make("prefix cache, warm, alone", [](Setting& s) { s.prefix_cache = true; s.twice = true; }),
-      make("preempted", [](Setting& s) { s.policy = "aggressive"; s.pool_tokens = 1280; s.together = true; }),
+      make("preempted", [](Setting& s) { s.policy = "aggressive"; s.pool_tokens = 704; s.together = true; }),
       make("preempted, prefix cache", [](Setting& s) {
-        s.policy = "aggressive"; s.pool_tokens = 1280; s.together = true; s.prefix_cache = true; s.num_threads = 2;
+        s.policy = "aggressive"; s.pool_tokens = 704; s.together = true; s.prefix_cache = true; s.num_threads = 2;
       }),
       make("blocks of 128", [](Setting& s) { s.block_tokens = 128; s.together = true; s.prefix_cache = true; s.twice = true; }),
   };
