@@ -5,14 +5,14 @@
 # Groups: runtime (what stetd links), build, test (needed by make test), check (format, tidy, fuzz), proof (bare-machine proof).
 set -eu
 
-runtime="libgrpc++1.51 libprotobuf32 libssl3 libpcre2-8-0 libspdlog1.10 libfmt9 libprometheus-cpp-core1.0 ca-certificates"
+runtime="libgrpc++1.51 libprotobuf32 libssl3 libpcre2-8-0 libutf8proc2 libspdlog1.10 libfmt9 libprometheus-cpp-core1.0 ca-certificates"
 build="g++ cmake ninja-build make pkg-config ccache
   libgrpc++-dev protobuf-compiler protobuf-compiler-grpc libprotobuf-dev
   libssl-dev libspdlog-dev libfmt-dev nlohmann-json3-dev libboost1.81-dev libpcre2-dev libutf8proc-dev
   prometheus-cpp-dev libcurl4-openssl-dev libcli11-dev python3 python3-pip"
 test="libgtest-dev libgmock-dev libbenchmark-dev python3-venv binutils"
 check="clang-format-14 clang-tidy-16 clang-16 libclang-rt-16-dev"
-proof="debootstrap qemu-user util-linux uidmap"
+proof="debootstrap qemu-user util-linux iproute2"
 
 usage() {
   sed -n '2,6s/^# \{0,1\}//p' "$0" >&2

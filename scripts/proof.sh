@@ -16,7 +16,12 @@ record() { # record NAME COMMAND...: runs it, remembers how it ended and how lon
   name=$1
   shift
   start=$(date +%s)
-  if "$@" >"$work/$name.log" 2>&1; then verdict=passed; else verdict=FAILED; fi
+  set +e # not 'if "$@"': a condition would switch off -e inside
+  (set -e; "$@") >"$work/$name.log" 2>&1
+  code=$?
+  set -e
+  verdict=passed
+  [ "$code" -eq 0 ] || verdict=FAILED
   line=$(printf '%-34s %-7s %5d s   %s' "$name" "$verdict" "$(($(date +%s) - start))" "build/proof/$name.log")
   echo "$line" | tee -a "$results"
 }
@@ -39,14 +44,13 @@ bare() {
   cp /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/ca-certificates.crt"
   git clone -q "$top" "$root/root/stet"
   record bare-make-run in_tree 'cd /root/stet && make run ONCE=1'
-  grep -q Paris "$work/bare-make-run.log" || echo "bare-make-run: no Paris in the answer" | tee -a "$results"
+  record bare-answer grep Paris "$work/bare-make-run.log"
   record bare-make-run-again in_tree 'cd /root/stet && make run ONCE=1'
   record bare-make-test in_tree 'cd /root/stet && make test'
 }
 
 # Answers of the baseline kernels on an emulated CPU without AVX, F16C and FMA equal the native ones.
 baseline_equal() {
-  bin=$top/build/release/bin
   "$bin/make_tiny_gguf" --arch llama --seed 1 --out "$work/tiny.gguf"
   printf '{"a": [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20]}' >"$work/ids.json"
   "$bin/stet_score" --model "$work/tiny.gguf" --tokens "$work/ids.json" --isa scalar >"$work/native.json"
@@ -56,9 +60,32 @@ baseline_equal() {
   qemu-x86_64 -cpu Nehalem "$bin/stetd" --version
 }
 
+# What a whole daemon, started by COMMAND..., says to one prompt.
+answer_of() {
+  log=$work/baseline-stetd.log
+  "$@" "$bin/stetd" --model "$work/tiny.gguf" --grpc "unix:$work/stet.sock" --openai "" --set drain.announce_ms=0 2>"$log" &
+  daemon=$!
+  until grep -q '"event":"daemon.ready"' "$log"; do
+    kill -0 "$daemon" || { cat "$log"; return 1; }
+    sleep 0.1
+  done
+  "$bin/stet" --address "unix:$work/stet.sock" complete --quiet --temperature 0 --max-tokens 24 "the baseline"
+  kill -TERM "$daemon"
+  wait "$daemon"
+}
+
+baseline_serves() {
+  answer_of env >"$work/native.txt"
+  answer_of qemu-x86_64 -cpu Nehalem >"$work/nehalem.txt"
+  test -s "$work/native.txt"
+  cmp "$work/native.txt" "$work/nehalem.txt"
+}
+
 baseline() {
   make build test-build >/dev/null
+  bin=$top/build/release/bin
   record baseline-nehalem baseline_equal
+  record baseline-nehalem-serves baseline_serves
 }
 
 image() {
