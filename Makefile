@@ -5,9 +5,12 @@ MODEL ?=
 ONCE ?= 0
 RELEASE := build/release
 VENV := .venv
+# Clones of this tree share ccache's objects: paths below the tree are hashed relative to it.
+export CCACHE_BASEDIR := $(CURDIR)
+export CCACHE_NOHASHDIR := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-build check asan tsan fuzz sim exactness-controls quality proof bench format clean install
+.PHONY: help run build test test-build check asan tsan fuzz sim exactness-model exactness-controls quality proof bench format clean install
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s'|'
@@ -28,7 +31,7 @@ build: deps ## build/release/bin/{stetd,stet-proxy,stet}
 	@cmake --build $(RELEASE) -j $(JOBS) --target stetd stet-proxy stet
 
 test-build: deps-test
-	@cmake --preset release -DSTET_BUILD_TESTS=ON > /dev/null
+	@cmake --preset release -DSTET_BUILD_TESTS=ON -DSTET_BUILD_BENCHMARKS=OFF > /dev/null
 	@cmake --build $(RELEASE) -j $(JOBS)
 
 $(VENV)/.stamp: tests/requirements.txt | deps-test
@@ -37,16 +40,19 @@ $(VENV)/.stamp: tests/requirements.txt | deps-test
 	@touch $@
 
 test: test-build models $(VENV)/.stamp ## everything that guards a change, at most 5 minutes after the build
-	@scripts/test.sh $(RELEASE) $(VENV)/bin/python
+	@scripts/test.sh $(RELEASE) $(VENV)/bin/python -LE slow
 
 asan: deps-test models ## all tests under the address and undefined-behaviour sanitizers
 	@cmake --preset asan > /dev/null && cmake --build build/asan -j $(JOBS)
-	@ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1 UBSAN_OPTIONS=print_stacktrace=1 scripts/test.sh build/asan "" -LE "speed"
+	@ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1 UBSAN_OPTIONS=print_stacktrace=1 scripts/test.sh build/asan "" -LE slow
 
-TSAN_TESTS := base_test engine_test kv_test sched_test text_test sim_test executor_test
+TSAN_TESTS := base_test engine_test kv_test sched_test text_test executor_test
 tsan: deps-test models ## threads of engine, kv, sched, text, executor under the thread sanitizer
 	@cmake --preset tsan > /dev/null && cmake --build build/tsan -j $(JOBS) --target $(TSAN_TESTS)
-	@scripts/test.sh build/tsan "" -R '^(base|engine|kv|sched|text|sim|executor)\.'
+	@scripts/test.sh build/tsan "" -R '^(base|engine|kv|sched|text|executor)\.'
+
+exactness-model: test-build models ## the exactness suite on SmolLM2 (two minutes; the tiny models are part of make test)
+	@scripts/test.sh $(RELEASE) "" -R '^exactness_model\.' --verbose
 
 FUZZ_SECONDS ?= 60
 fuzz: deps ## every fuzz target for FUZZ_SECONDS (60) each
@@ -68,7 +74,8 @@ proof: ## the bare machine: Debian 12 by debootstrap, a clone, make run, make te
 	@docker/deps.sh install build test proof
 	@scripts/proof.sh
 
-bench: test-build models ## kernels and steps against the limits of this machine
+bench: deps-test models ## kernels and steps against the limits of this machine
+	@cmake --preset release -DSTET_BUILD_BENCHMARKS=ON > /dev/null && cmake --build $(RELEASE) -j $(JOBS) --target kernel_bench step_bench
 	@scripts/bench.sh $(RELEASE)
 
 check: deps-test ## formatting, clang-tidy, tidy rules

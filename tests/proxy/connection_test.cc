@@ -24,7 +24,7 @@ class Connection : public ServerTest {
     }
     EXPECT_EQ(server_->num_open_streams(), expected);
   }
-  void expect_alive() { EXPECT_EQ(connect().request("GET", "/health").status, 200); }
+  void expect_alive() { EXPECT_EQ(connect().request("GET", "/livez").status, 200); }
 };
 
 TEST_F(Connection, AClientThatGoesCancelsItsCall) {
