@@ -78,7 +78,9 @@ class AttentionStage {
   void split_into_segments();
   void deal_items();
   uint32_t range_begin(uint32_t t) const;
-  bool fused(const Group& group) const { return group.num_rows == 1 && !split_; }
+  // A row that is the whole of its run is written by the item that attends from it. Other groups of
+  // a run would read its tile meanwhile: masked, but a race.
+  bool fused(const Group& group) const { return runs_[group.run].num_rows == 1 && !split_; }
   void store_row(const LayerContext& context, const RowRun& run, uint32_t row,
                  uint32_t kv_head) const;
   std::byte* tile(const RowRun& run, uint32_t layer, uint32_t kv_head, uint32_t pos) const;
