@@ -9,8 +9,11 @@
 #include <atomic>
 #include <charconv>
 #include <chrono>
+#include <condition_variable>
+#include <cstdio>
 #include <ctime>
 #include <memory>
+#include <mutex>
 
 #include <nlohmann/json.hpp>
 
@@ -18,9 +21,39 @@ namespace stet::obs {
 namespace {
 
 constexpr size_t kRingLines = 8192;
+// A reader of stderr that takes nothing must not keep a process from ending.
+constexpr std::chrono::seconds kFlushPatience{2};
+
+// stderr, and a way to wait for a flush: spdlog's own only asks an async logger's thread for one.
+class StderrSink final : public spdlog::sinks::stderr_sink_mt {
+ public:
+  void flush() override {
+    spdlog::sinks::stderr_sink_mt::flush();
+    {
+      std::lock_guard lock(mutex_);
+      num_flushes_ += 1;
+    }
+    flushed_.notify_all();
+  }
+  uint64_t num_flushes() {
+    std::lock_guard lock(mutex_);
+    return num_flushes_;
+  }
+  void wait_flush_after(uint64_t num_flushes) {
+    std::unique_lock lock(mutex_);
+    flushed_.wait_for(lock, kFlushPatience, [&] { return num_flushes_ > num_flushes; });
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable flushed_;
+  uint64_t num_flushes_ = 0;
+};
 
 struct Sink {
-  std::shared_ptr<spdlog::details::thread_pool> pool;  // null before configure_logging: lines are written at once
+  std::shared_ptr<StderrSink> stream = std::make_shared<StderrSink>();
+  std::shared_ptr<spdlog::details::thread_pool>
+      pool;  // null before configure_logging: lines are written at once
   std::shared_ptr<spdlog::logger> logger;
   bool json = false;
 };
@@ -30,7 +63,7 @@ std::atomic<LogLevel> g_level{LogLevel::kInfo};
 Sink& sink() {
   static Sink s = [] {
     Sink first;
-    first.logger = std::make_shared<spdlog::logger>("stet", std::make_shared<spdlog::sinks::stderr_sink_mt>());
+    first.logger = std::make_shared<spdlog::logger>("stet", first.stream);
     first.logger->set_pattern("%v");
     first.json = isatty(STDERR_FILENO) == 0;
     return first;
@@ -63,6 +96,20 @@ std::string timestamp() {
   return text;
 }
 
+// Without control characters: an event is one line, and a terminal obeys no value of it.
+void append_printable(std::string_view text, std::string* line) {
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte >= 0x20 && byte != 0x7f) {
+      line->push_back(c);
+      continue;
+    }
+    char escape[5];
+    std::snprintf(escape, sizeof escape, "\\x%02x", byte);
+    line->append(escape);
+  }
+}
+
 void append_text(const LogField& field, std::string* line) {
   line->append(field.key);
   line->push_back('=');
@@ -70,7 +117,7 @@ void append_text(const LogField& field, std::string* line) {
       [&](const auto& value) {
         using T = std::decay_t<decltype(value)>;
         if constexpr (std::is_same_v<T, std::string>) {
-          line->append(value);
+          append_printable(value, line);
         } else if constexpr (std::is_same_v<T, bool>) {
           line->append(value ? "true" : "false");
         } else {
@@ -113,14 +160,23 @@ void configure_logging(const LogOptions& options) {
   s.json = options.format == LogFormat::kJson ||
            (options.format == LogFormat::kAuto && isatty(STDERR_FILENO) == 0);
   s.pool = std::make_shared<spdlog::details::thread_pool>(kRingLines, 1);
-  s.logger = std::make_shared<spdlog::async_logger>("stet", std::make_shared<spdlog::sinks::stderr_sink_mt>(),
-                                                    s.pool, spdlog::async_overflow_policy::overrun_oldest);
+  s.logger = std::make_shared<spdlog::async_logger>("stet", s.stream, s.pool,
+                                                    spdlog::async_overflow_policy::overrun_oldest);
   s.logger->set_pattern("%v");
 }
 
-void flush_logs() { sink().logger->flush(); }
+void flush_logs() {
+  static std::mutex one_at_a_time;  // so that the next flush seen is the one asked for here
+  std::lock_guard lock(one_at_a_time);
+  Sink& s = sink();
+  const uint64_t before = s.stream->num_flushes();
+  s.logger->flush();
+  s.stream->wait_flush_after(before);
+}
 
-bool log_enabled(LogLevel level) { return level >= g_level.load(std::memory_order_relaxed); }
+bool log_enabled(LogLevel level) {
+  return level >= g_level.load(std::memory_order_relaxed);
+}
 
 void log_event(LogLevel level, std::string_view folder, std::string_view event,
                std::initializer_list<LogField> fields) {
