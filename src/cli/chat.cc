@@ -23,7 +23,9 @@ Status take_turn(Client* client, bool show_figures, v1::ChatRequest* request) {
   AnswerPrinter printer(stdout);
   const Status status =
       client->chat(*request, [&](const v1::GenerateResponse& event) { printer.on_event(event); });
-  std::fputs("\n", stdout);
+  if (status.ok() || !printer.text().empty()) {
+    std::fputs("\n", stdout);
+  }
   std::fflush(stdout);
   if (show_figures && !printer.figures().empty()) {
     std::fprintf(stderr, "[%s]\n", printer.figures().c_str());

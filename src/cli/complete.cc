@@ -21,7 +21,9 @@ int run_complete(const CompleteCommand& command) {
   AnswerPrinter printer(stdout);
   const Status status =
       client.generate(request, [&](const v1::GenerateResponse& event) { printer.on_event(event); });
-  std::fputs("\n", stdout);
+  if (status.ok() || !printer.text().empty()) {
+    std::fputs("\n", stdout);
+  }
   if (!command.sampling.quiet && !printer.figures().empty()) {
     std::fprintf(stderr, "[%s]\n", printer.figures().c_str());
   }

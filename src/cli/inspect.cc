@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <map>
 #include <string>
+#include <string_view>
 
 #include "src/cli/answer.h"
 #include "src/cli/commands.h"
@@ -23,8 +24,27 @@ std::string bytes_text(uint64_t bytes) {
   return text;
 }
 
+// Text of a file that may come from anybody, without the control characters a terminal obeys: C0,
+// DEL, and C1 as UTF-8 writes it. `breaks`: line breaks and tabs stay.
+std::string shown(std::string_view text, bool breaks = false) {
+  std::string out;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const auto byte = static_cast<unsigned char>(text[i]);
+    const bool c1 =
+        byte == 0xc2 && i + 1 < text.size() && static_cast<unsigned char>(text[i + 1]) < 0xa0;
+    const bool stays = breaks && (byte == '\n' || byte == '\t');
+    if ((byte < 0x20 && !stays) || byte == 0x7f || c1) {
+      out.push_back('?');
+      i += c1 ? 1 : 0;
+    } else {
+      out.push_back(text[i]);
+    }
+  }
+  return out;
+}
+
 void row(const char* name, const std::string& value) {
-  std::printf("%-18s %s\n", name, value.c_str());
+  std::printf("%-18s %s\n", name, shown(value).c_str());
 }
 void row(const char* name, uint64_t value) {
   row(name, std::to_string(value));
@@ -72,14 +92,14 @@ void print_special_tokens(const TensorIndex& index) {
   for (const char* key : {"tokenizer.ggml.model", "tokenizer.ggml.pre"}) {
     if (const auto text = index.get_string(key); text.ok()) {
       std::printf("  %-18s %s\n", key + std::string("tokenizer.ggml.").size(),
-                  text.value().c_str());
+                  shown(text.value()).c_str());
     }
   }
   for (const char* name : {"bos", "eos", "eot", "eom", "unknown", "padding"}) {
     const auto id = index.get_uint(std::string("tokenizer.ggml.") + name + "_token_id");
     if (id.ok() && tokens.ok() && id.value() < tokens.value().size()) {
       std::printf("  %-18s %" PRIu64 "  %s\n", name, id.value(),
-                  tokens.value()[id.value()].c_str());
+                  shown(tokens.value()[id.value()]).c_str());
     }
   }
 }
@@ -94,9 +114,9 @@ void print_template(const TensorIndex& index, bool whole) {
   const auto parsed = text::ChatTemplate::parse(source.value());
   std::printf(
       "  %zu bytes, %s\n", source.value().size(),
-      parsed.ok() ? "understood" : ("not understood: " + parsed.status().message()).c_str());
+      parsed.ok() ? "understood" : ("not understood: " + shown(parsed.status().message())).c_str());
   if (whole) {
-    std::printf("%s\n", source.value().c_str());
+    std::printf("%s\n", shown(source.value(), /*breaks=*/true).c_str());
   }
 }
 

@@ -1,7 +1,23 @@
 // stet: talks to a running stetd, and looks into model files.
 #include <CLI/CLI.hpp>
+#include <cstdio>
+#include <string>
 
 #include "src/cli/commands.h"
+
+namespace {
+
+// CLI11 says of a misspelt command only that one is missing.
+void say_unknown_command(const CLI::App& app) {
+  std::string names;
+  for (const CLI::App* command : app.get_subcommands(nullptr)) {
+    names += (names.empty() ? "" : ", ") + command->get_name();
+  }
+  std::fprintf(stderr, "stet: unknown command '%s': there is %s\n", app.remaining().front().c_str(),
+               names.c_str());
+}
+
+}  // namespace
 
 int main(int argc, char** argv) {
   CLI::App app("stet: chat with a running stetd, complete text, look into model files");
@@ -43,6 +59,13 @@ int main(int argc, char** argv) {
 
   try {
     app.parse(argc, argv);
+  } catch (const CLI::RequiredError& error) {
+    if (app.get_subcommands().empty() && app.remaining_size() > 0) {
+      say_unknown_command(app);
+      return stet::cli::kExitUsage;
+    }
+    app.exit(error);
+    return stet::cli::kExitUsage;
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? stet::cli::kExitOk : stet::cli::kExitUsage;
   }
