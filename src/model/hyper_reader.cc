@@ -204,7 +204,8 @@ Result<ArchParams> read_params(const Architecture& arch, const formats::TensorIn
   STET_RETURN_IF_ERROR(check_multiple(reader, "embedding_length", hyper.width));
   STET_ASSIGN_OR_RETURN(hyper.ffn_width, reader.count("feed_forward_length", {32, 1u << 20}));
   STET_RETURN_IF_ERROR(check_multiple(reader, "feed_forward_length", hyper.ffn_width));
-  STET_ASSIGN_OR_RETURN(hyper.context_len, reader.count("context_length", {1, kMaxContext}));
+  // Two: a token of prompt and one to generate; the self-test at start needs both.
+  STET_ASSIGN_OR_RETURN(hyper.context_len, reader.count("context_length", {2, kMaxContext}));
   STET_RETURN_IF_ERROR(read_heads(reader, &hyper));
   STET_RETURN_IF_ERROR(
       check_multiple(reader, "attention.head_count", hyper.num_heads * hyper.head_dim));

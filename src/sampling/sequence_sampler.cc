@@ -11,6 +11,7 @@ namespace stet::sampling {
 namespace {
 
 constexpr float kBarred = -std::numeric_limits<float>::infinity();
+constexpr float kMaxLogit = std::numeric_limits<float>::max();
 
 // Distinct ids that prompt and all outputs can have.
 uint32_t max_penalty_entries(const NewSequence& record, uint32_t vocab_size, bool penalised) {
@@ -130,7 +131,9 @@ bool SequenceSampler::process(std::span<float> logits) const {
       continue;
     }
     if (params_.repetition_penalty != 1.0f) {
-      x = x > 0.0f ? x / params_.repetition_penalty : x * params_.repetition_penalty;
+      // A penalty near 0 is in range: what it lifts above all floats is the largest one, no fault.
+      x = x > 0.0f ? std::min(x / params_.repetition_penalty, kMaxLogit)
+                   : x * params_.repetition_penalty;
     }
     if (entry.output_count > 0) {
       x = x - static_cast<float>(entry.output_count) * params_.frequency_penalty;

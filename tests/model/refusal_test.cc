@@ -138,7 +138,8 @@ TEST(Refusal, HyperParametersStayInRangeAndAgree) {
   EXPECT_THAT(refusal_of("llama", "value of llama.block_count", 0),
               HasSubstr("found 0, expected 1..1024"));
   EXPECT_THAT(refusal_of("llama", "value of llama.context_length", 1u << 31),
-              HasSubstr("expected 1..1048576"));
+              HasSubstr("expected 2..1048576"));
+  EXPECT_THAT(refusal_of("llama", "value of llama.context_length", 1), HasSubstr("found 1,"));
   EXPECT_THAT(refusal_of("llama", "value of llama.attention.head_count_kv", 3),
               HasSubstr("a divisor of the 4 query heads"));
   EXPECT_THAT(refusal_of("llama", "value of llama.attention.head_count_kv", 8),

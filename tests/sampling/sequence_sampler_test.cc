@@ -237,6 +237,24 @@ TEST_F(SamplerTest, ALogitThatIsNotFiniteIsAFault) {
   }
 }
 
+TEST_F(SamplerTest, TheSmallestPenaltyLiftsALogitToTheLargestFloat) {
+  SamplingParams p;
+  p.repetition_penalty = std::numeric_limits<float>::denorm_min();
+  p.frequency_penalty = -2.0f;
+  p.presence_penalty = -2.0f;
+  for (const float temperature : {0.0f, 0x1p-99f, 1.0f}) {
+    p.temperature = temperature;
+    NewSequence r = record(p);
+    r.prompt_token_ids = {5};
+    r.output_token_ids = {6};
+    std::vector<float> logits(kVocab, -3.0f);
+    logits[5] = 1.0f;
+    SequenceSampler sampler(r, kVocab);
+    ASSERT_TRUE(sampler.sample(table(), logits.data(), &scratch_, &draw_)) << temperature;
+    EXPECT_EQ(draw_.token_id, 5u) << temperature;
+  }
+}
+
 TEST_F(SamplerTest, APenaltyThatOverflowsIsAFault) {
   SamplingParams p;
   p.repetition_penalty = 10.0f;
