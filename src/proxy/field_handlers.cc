@@ -167,7 +167,7 @@ MaybeError apply_logit_bias(MapState& state, const Field& field, const JsonValue
     const auto parsed = std::from_chars(member.name.data(), end, id);
     if (parsed.ec != std::errc() || parsed.ptr != end ||
         (member.name.size() > 1 && member.name[0] == '0')) {
-      return invalid_type(path, "the names of 'logit_bias' must be token ids, as \"1234\"");
+      return invalid_type(path, "'" + path + "': the names must be token ids, as \"1234\"");
     }
     float bias = 0;
     if (auto error = read_float(member.value, path, &bias)) {

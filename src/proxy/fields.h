@@ -56,6 +56,7 @@ const Field* find_field(ApiRoute route, std::string_view name);
 // "sampling.top_p" -> "top_p", "stop.strings[1]" -> "stop[1]"; a field the client sent wins over
 // its aliases.
 std::string param_of_proto_path(const ApiCall& call, const std::string& path);
+std::string request_fields_markdown();  // the whole of docs/request_fields.md (fields_page.cc)
 
 // What the handlers of the table fill. One request's mapping.
 struct MapState {

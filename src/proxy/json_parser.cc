@@ -155,6 +155,11 @@ class Builder {
 
 std::optional<JsonError> parse_json(std::string_view text, const JsonLimits& limits,
                                     JsonValue* out) {
+  // nlohmann's lexer takes a NUL for the end of the input and would not see what follows it.
+  if (const size_t nul = text.find('\0'); nul != std::string_view::npos) {
+    return JsonError{JsonErrorKind::kSyntax, "",
+                     "the body is not valid JSON (at byte " + std::to_string(nul + 1) + ")"};
+  }
   Builder builder(limits, out);
   const bool ok = nlohmann::json::sax_parse(text, &builder);
   std::optional<JsonError> error = builder.take_error();

@@ -30,7 +30,9 @@ MaybeError map_part(const JsonValue& value, const std::string& path, v1::ChatMes
     return missing_parameter(path + ".type");
   }
   if (type != "text") {
-    return unsupported_parameter(path + ".type", "only content parts of type 'text' are served");
+    return unsupported_parameter(
+        path + ".type",
+        "'" + path + ".type' must be 'text', the only type of content parts served");
   }
   if (!unknown.empty()) {
     return unknown_parameter(member_path(path, unknown));
@@ -93,7 +95,8 @@ MaybeError map_tool_call(const JsonValue& value, const std::string& path, v1::To
       std::string type;
       error = read_string(member.value, at, &type);
       if (!error && type != "function") {
-        error = unsupported_parameter(at, "only tool calls of type 'function' are served");
+        error = unsupported_parameter(
+            at, "'" + at + "' must be 'function', the only type of tool calls served");
       }
     } else if (member.name == "function") {
       has_function = true;

@@ -181,7 +181,7 @@ void Server::on_accept(error_code ec, tcp::socket socket) {
     return;
   }
   http_metrics_.connection_refused();
-  obs::log_warn("proxy", "accept failed", {{"reason", ec.message()}});
+  obs::log_warn("proxy", "accept_failed", {{"reason", ec.message()}});
   reserve_.turn_away_one(acceptor_.native_handle());
   pause_timer_.expires_after(kAcceptPause);
   pause_timer_.async_wait([this](error_code cancelled) {

@@ -103,7 +103,7 @@ class GrpcServerImpl final : public GrpcServer {
   GrpcServerImpl(Service* service, AdminHooks hooks)
       : hooks_(std::move(hooks)),
         inference_(make_inference_service(service, &hooks_)),
-        models_(make_model_service(service)),
+        models_(make_model_service(service, &hooks_)),
         admin_(make_admin_service(service, &hooks_)) {}
   ~GrpcServerImpl() override { shutdown(0); }
 

@@ -26,9 +26,10 @@ using Core = Service;  // inside the classes below `Service` is gRPC's
 // Parses, holds the rules every request message follows, and answers with what `answer(request,
 // response)` returns.
 template <class Request, class Response, class Answer>
-ServerUnaryReactor* unary(CallbackServerContext* context, const ByteBuffer* in, ByteBuffer* out,
-                          Answer answer) {
+ServerUnaryReactor* unary(const AdminHooks& hooks, CallbackServerContext* context,
+                          const ByteBuffer* in, ByteBuffer* out, Answer answer) {
   ServerUnaryReactor* reactor = context->DefaultReactor();
+  context->AddInitialMetadata("x-stet-version", hooks.version);  // on every answer (api.md 2.2)
   Request request;
   ByteBuffer copy(*in);
   if (!grpc::SerializationTraits<Request>::Deserialize(&copy, &request).ok()) {
@@ -79,12 +80,12 @@ using ModelBase = v1::ModelService::WithRawCallbackMethod_ListModels<
 
 class ModelService final : public ModelBase {
  public:
-  explicit ModelService(Core* service) : service_(service) {}
+  ModelService(Core* service, const AdminHooks* hooks) : service_(service), hooks_(hooks) {}
 
   ServerUnaryReactor* ListModels(CallbackServerContext* context, const ByteBuffer* in,
                                  ByteBuffer* out) override {
     return unary<v1::ListModelsRequest, v1::ListModelsResponse>(
-        context, in, out, [&](const auto&, v1::ListModelsResponse* response) -> Refusal {
+        *hooks_, context, in, out, [&](const auto&, v1::ListModelsResponse* response) -> Refusal {
           for (v1::Model& model : service_->models()) {
             *response->add_models() = std::move(model);
           }
@@ -95,7 +96,7 @@ class ModelService final : public ModelBase {
   ServerUnaryReactor* GetModel(CallbackServerContext* context, const ByteBuffer* in,
                                ByteBuffer* out) override {
     return unary<v1::GetModelRequest, v1::Model>(
-        context, in, out, [&](const v1::GetModelRequest& request, v1::Model* response) -> Refusal {
+        *hooks_, context, in, out, [&](const v1::GetModelRequest& request, v1::Model* response) -> Refusal {
           std::string known;
           for (v1::Model& model : service_->models()) {
             if (request.model().empty() || request.model() == model.id()) {
@@ -113,6 +114,7 @@ class ModelService final : public ModelBase {
 
  private:
   Core* const service_;
+  const AdminHooks* const hooks_;
 };
 
 v1::ServerState state_of(ServingState state) {
@@ -138,7 +140,7 @@ class AdminService final : public AdminBase {
   ServerUnaryReactor* GetServerInfo(CallbackServerContext* context, const ByteBuffer* in,
                                     ByteBuffer* out) override {
     return unary<v1::GetServerInfoRequest, v1::ServerInfo>(
-        context, in, out, [&](const auto&, v1::ServerInfo* info) -> Refusal {
+        *hooks_, context, in, out, [&](const auto&, v1::ServerInfo* info) -> Refusal {
           info->set_version(hooks_->version);
           info->set_commit(hooks_->commit);
           info->set_state(state_of(service_->state()));
@@ -155,7 +157,7 @@ class AdminService final : public AdminBase {
   ServerUnaryReactor* Drain(CallbackServerContext* context, const ByteBuffer* in,
                             ByteBuffer* out) override {
     return unary<v1::DrainRequest, v1::DrainResponse>(
-        context, in, out,
+        *hooks_, context, in, out,
         [&](const v1::DrainRequest& request, v1::DrainResponse* response) -> Refusal {
           response->set_in_flight(static_cast<uint32_t>(service_->num_calls()));
           if (hooks_->drain) {
@@ -175,8 +177,8 @@ class AdminService final : public AdminBase {
 std::unique_ptr<grpc::Service> make_inference_service(Service* service, const AdminHooks* hooks) {
   return std::make_unique<InferenceService>(service, hooks);
 }
-std::unique_ptr<grpc::Service> make_model_service(Service* service) {
-  return std::make_unique<ModelService>(service);
+std::unique_ptr<grpc::Service> make_model_service(Service* service, const AdminHooks* hooks) {
+  return std::make_unique<ModelService>(service, hooks);
 }
 std::unique_ptr<grpc::Service> make_admin_service(Service* service, const AdminHooks* hooks) {
   return std::make_unique<AdminService>(service, hooks);

@@ -14,7 +14,7 @@ namespace stet::server {
 
 // `service` and `hooks` outlive what is returned.
 std::unique_ptr<grpc::Service> make_inference_service(Service* service, const AdminHooks* hooks);
-std::unique_ptr<grpc::Service> make_model_service(Service* service);
+std::unique_ptr<grpc::Service> make_model_service(Service* service, const AdminHooks* hooks);
 std::unique_ptr<grpc::Service> make_admin_service(Service* service, const AdminHooks* hooks);
 
 }  // namespace stet::server

@@ -255,9 +255,9 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* start_stream(grpc::CallbackServerCon
   context->AddInitialMetadata("x-stet-version", version);
   Request request;
   grpc::ByteBuffer copy(bytes);  // shares the slices
-  if (!grpc::SerializationTraits<Request>::Deserialize(&copy, &request).ok()) {
-    stream->on_done(malformed_request());
-    return reactor;
+  const bool parsed = grpc::SerializationTraits<Request>::Deserialize(&copy, &request).ok();
+  if (!parsed) {
+    request.Clear();  // what was read before the fault counts for nothing
   }
   if (request.request_id().empty()) {
     const std::string given = header(*context, "x-request-id");
@@ -265,6 +265,12 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* start_stream(grpc::CallbackServerCon
   }
   if (is_request_id(request.request_id())) {
     context->AddInitialMetadata("x-request-id", request.request_id());
+  }
+  if (!parsed) {
+    const bool valid = is_request_id(request.request_id());
+    stream->on_done(
+        with_request_id(malformed_request(), valid ? request.request_id() : draw_request_id()));
+    return reactor;
   }
   stream->set_call(start_call(service, request, call_context(*context, service->clock()), stream));
   return reactor;

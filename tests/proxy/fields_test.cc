@@ -5,7 +5,10 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstdlib>
+#include <fstream>
 #include <set>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -100,6 +103,19 @@ TEST(FieldTable, HasEachNameOncePerRoute) {
   EXPECT_EQ(find_field(ApiRoute::kChat, "prompt"),
             nullptr);  // negative control: not every name is found
   EXPECT_EQ(find_field(ApiRoute::kChat, "guided"), nullptr);
+}
+
+// After a change of the table: STET_UPDATE_DOCS=1 proxy_test --gtest_filter='*ReferencePage*'
+// writes the page.
+TEST(FieldTable, TheReferencePageIsThisTable) {
+  const std::string path = std::string(STET_SOURCE_DIR) + "/docs/request_fields.md";
+  if (std::getenv("STET_UPDATE_DOCS") != nullptr) {
+    std::ofstream(path) << request_fields_markdown();
+  }
+  std::ifstream file(path);
+  std::stringstream page;
+  page << file.rdbuf();
+  EXPECT_EQ(page.str(), request_fields_markdown());
 }
 
 TEST(FieldTable, WrongTypesAreRefusedWithTheFieldsName) {

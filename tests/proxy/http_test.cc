@@ -4,6 +4,8 @@
 namespace stet::proxy::testing {
 namespace {
 
+using std::string_literals::operator""s;
+
 class Http : public ServerTest {
  protected:
   void start_echo(HttpOptions options = {}) {
@@ -90,7 +92,7 @@ TEST_F(Http, AmbiguousFramingIsRefused) {
   EXPECT_EQ(status_of(kPost + "Content-Encoding: gzip\r\n" + length + "\r\n" + body), 400);
   EXPECT_EQ(status_of("GET /health HTTP/1.1\r\n\r\n"), 400);  // no Host
   EXPECT_EQ(status_of("GET /health HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"), 400);
-  EXPECT_EQ(status_of(std::string("GET /health HTTP/1.1\r\nHost: x\r\nA: b\0c\r\n\r\n", 45)), 400);
+  EXPECT_EQ(status_of("GET /health HTTP/1.1\r\nHost: x\r\nA: b"s + '\0' + "c\r\n\r\n"), 400);
   EXPECT_EQ(status_of("GET /health HTTP/9.9\r\nHost: x\r\n\r\n"), 400);
   EXPECT_EQ(status_of("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), 400);
   EXPECT_EQ(status_of("\x16\x03\x01\x02\x01" + std::string(100, 'x') + "\r\n\r\n"),

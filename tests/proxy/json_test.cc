@@ -128,6 +128,9 @@ TEST(JsonParser, RefusesWhatIsNoJson) {
     JsonValue value;
     EXPECT_TRUE(parse(text, &value)) << text;
   }
+  // nlohmann's lexer would stop at the NUL and call the rest no part of the text.
+  JsonValue value;
+  EXPECT_TRUE(parse(std::string_view("1\0 2", 4), &value));
 }
 
 TEST(JsonParser, NamesThePathOfTheMistake) {

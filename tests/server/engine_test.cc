@@ -85,6 +85,7 @@ TEST(ServiceOverEngine, AnswersAreTheDefinedOnesInAnyCompany) {
         text_request(std::string(1 + random() % 100, static_cast<char>('a' + random() % 26)));
     c.n = 1 + random() % 3;
     request.mutable_sampling()->set_n(c.n);
+    request.mutable_sampling()->set_seed(random());  // drawn ones would stop now and then, or never
     request.mutable_sampling()->set_max_tokens(1 + random() % 60);
     request.mutable_output()->set_prompt_token_ids(true);
     request.mutable_output()->set_stream_interval(1 + random() % 4);

@@ -255,6 +255,7 @@ TEST(Grpc, BytesThatAreNoMessageAreMalformed) {
     google::rpc::Status details;
     ASSERT_TRUE(details.ParseFromString(reactor.status.error_details()));
     EXPECT_EQ(reason_in(details), "malformed");
+    EXPECT_FALSE(detail_of<google::rpc::RequestInfo>(details).request_id().empty());
   }
 }
 
