@@ -123,10 +123,7 @@ struct ValueError {
 
 // The value as an error shows it; flags and variables are shown as they were written.
 std::string shown(const Assignment& assignment) {
-  std::string text;
-  for (const char c : assignment.value.substr(0, 200)) {
-    text.push_back(static_cast<unsigned char>(c) < 0x20 || c == 0x7f ? '?' : c);
-  }
+  const std::string text = shown_text(assignment.value);
   return assignment.form == Assignment::Form::kString || text.empty() ? "\"" + text + "\"" : text;
 }
 
@@ -323,6 +320,14 @@ void assign(const Assignment& assignment, EffectiveConfig* config,
     return;
   }
   config->origins[path] = assignment.name_origin;
+}
+
+std::string shown_text(std::string_view text) {
+  std::string out;
+  for (const char c : text.substr(0, 200)) {
+    out.push_back(static_cast<unsigned char>(c) < 0x20 || c == 0x7f ? '?' : c);
+  }
+  return out;
 }
 
 void clear_models(EffectiveConfig* config) {

@@ -28,11 +28,14 @@ struct Assignment {
 // The leaf field `path` names, or null. `path` must have its indices ("models[0].path").
 const google::protobuf::FieldDescriptor* find_leaf(std::string_view path);
 
-// Converts, checks against the table and sets. On an error appends it and leaves the configuration
-// as it was.
+// Converts, checks against the table and sets. On an error appends it and leaves every value as it
+// was.
 void assign(const Assignment& assignment, EffectiveConfig* config,
             std::vector<ConfigError>* errors);
 void clear_models(EffectiveConfig* config);
+
+// Text of a file or a flag as an error shows it: one line, 200 bytes at most.
+std::string shown_text(std::string_view text);
 
 // "unknown field 'kv.blok_tokens': did you mean 'kv.block_tokens'?"
 std::string unknown_field_message(std::string_view path);

@@ -58,8 +58,9 @@ class Parser final : google::protobuf::io::ErrorCollector {
   }
   void expected(const std::string& what) {
     const Tokenizer::Token& token = tokenizer_.current();
-    const std::string found =
-        token.type == Tokenizer::TYPE_END ? "the end of the file" : "'" + token.text + "'";
+    const std::string found = token.type == Tokenizer::TYPE_END
+                                  ? "the end of the file"
+                                  : "'" + shown_text(token.text) + "'";
     syntax_error(token.line, token.column, "expected " + what + ", found " + found);
   }
 

@@ -4,6 +4,8 @@
 #include <sys/random.h>
 
 #include <array>
+#include <atomic>
+#include <mutex>
 #include <span>
 #include <utility>
 
@@ -106,6 +108,7 @@ class DaemonImpl final : public Daemon {
     return code;
   }
 
+  proxy::InferenceClient* local_client() override { return client_.get(); }
   ServingState state() const override { return lifecycle_.state(); }
   bool live() const override { return live_.load(std::memory_order_relaxed); }
 
@@ -120,11 +123,17 @@ class DaemonImpl final : public Daemon {
   }
 
   void log_state() const override {
-    const engine::EngineStats stats = engine_ ? engine_->stats() : engine::EngineStats{};
+    engine::EngineStats stats;
+    size_t num_calls = 0;
+    {
+      std::lock_guard lock(parts_mutex_);
+      stats = engine_ ? engine_->stats() : stats;
+      num_calls = service_ ? service_->num_calls() : 0;
+    }
     log_info("daemon", "state",
              {{"state", server::serving_state_name(state())},
               {"live", live()},
-              {"calls", service_->num_calls()},
+              {"calls", num_calls},
               {"steps", stats.num_steps},
               {"running", stats.num_running},
               {"waiting", stats.num_waiting},
@@ -136,15 +145,21 @@ class DaemonImpl final : public Daemon {
               {"accepted", stats.accepted},
               {"ended", stats.ended},
               {"preemptions", stats.preemptions},
-              {"generated_tokens", stats.generated_tokens}});
+              {"generated_tokens", stats.generated_tokens},
+              {"dropped_log_lines", obs::dropped_log_lines()}});
   }
 
  private:
   // ---- start
 
   std::optional<StartFailure> bind() {
-    service_ = server::Service::create(limits_of(config_), &clock_, &metrics_);
+    auto service = server::Service::create(limits_of(config_), &clock_, &metrics_);
+    {
+      std::lock_guard lock(parts_mutex_);
+      service_ = std::move(service);
+    }
     sink_ = std::make_unique<SinkSwitch>(service_->engine_sink());
+    make_client();
     if (auto failure = bind_http()) {
       return failure;
     }
@@ -160,10 +175,7 @@ class DaemonImpl final : public Daemon {
     return std::nullopt;
   }
 
-  std::optional<StartFailure> bind_http() {
-    if (config_.listen().openai().empty()) {
-      return std::nullopt;
-    }
+  void make_client() {
     LocalClientOptions options;
     options.max_message_bytes = config_.limits().max_request_bytes();
     options.ready = [this] {
@@ -174,7 +186,15 @@ class DaemonImpl final : public Daemon {
     options.live = [this] { return live(); };
     options.version = version();
     client_ = make_local_client(service_.get(), &clock_, std::move(options));
-    auto http = proxy::OpenAiServer::create(http_options_of(config_), client_.get(), &metrics_);
+  }
+
+  std::optional<StartFailure> bind_http() {
+    if (config_.listen().openai().empty()) {
+      return std::nullopt;
+    }
+    proxy::HttpOptions options = http_options_of(config_);
+    options.commit = commit();
+    auto http = proxy::OpenAiServer::create(options, client_.get(), &metrics_);
     if (!http.ok()) {
       return StartFailure{ExitCode::kUnavailable, http.status().message()};
     }
@@ -239,12 +259,17 @@ class DaemonImpl final : public Daemon {
       return StartFailure{ExitCode::kDoesNotFit, backend.status().message()};
     }
     backend_ = std::move(*backend);
-    auto engine = engine::Engine::create(backend_.get(), sink_.get(), &clock_, &metrics_,
-                                         engine_options_of(config_));
+    model_id_ = served_model_id(config_.models(0).id(), config_.models(0).path());
+    engine::EngineOptions options = engine_options_of(config_);
+    options.model_name = model_id_;
+    auto engine = engine::Engine::create(backend_.get(), sink_.get(), &clock_, &metrics_, options);
     if (!engine.ok()) {
       return StartFailure{ExitCode::kInternal, engine.status().message()};
     }
-    engine_ = std::move(*engine);
+    {
+      std::lock_guard lock(parts_mutex_);
+      engine_ = std::move(*engine);
+    }
     engine_->start();
     if (const Status status = run_self_test(engine_.get(), sink_.get(), model_->hyper.vocab_size);
         !status.ok()) {
@@ -262,7 +287,6 @@ class DaemonImpl final : public Daemon {
   }
 
   void add_model() {
-    model_id_ = served_model_id(config_.models(0).id(), config_.models(0).path());
     fingerprint_ = fingerprint_of(*model_, *text_.tokenizer, *text_.chat_template);
     server::ServedModel served;
     served.id = model_id_;
@@ -310,7 +334,8 @@ class DaemonImpl final : public Daemon {
     hooks.version = version();
     hooks.commit = commit();
     hooks.backend = "cpu";
-    hooks.device = config_.compute().isa();
+    const auto table = kernel_table_of(config_);
+    hooks.device = table.ok() ? (*table)->name : config_.compute().isa();
     hooks.start_unix_ms = start_unix_ms_;
     return hooks;
   }
@@ -379,7 +404,10 @@ class DaemonImpl final : public Daemon {
     grpc_.reset();
     http_.reset();
     client_.reset();
-    engine_.reset();
+    {
+      std::lock_guard lock(parts_mutex_);
+      engine_.reset();
+    }
     backend_.reset();
   }
 
@@ -397,6 +425,7 @@ class DaemonImpl final : public Daemon {
   std::shared_ptr<const model::Model> model_;
   std::string model_id_, fingerprint_;
 
+  mutable std::mutex parts_mutex_;  // service_ and engine_ appear and go while log_state looks
   std::unique_ptr<server::Service> service_;
   std::unique_ptr<SinkSwitch> sink_;
   std::unique_ptr<executor::CpuBackend> backend_;

@@ -82,7 +82,7 @@ class LocalClient final : public proxy::InferenceClient {
     return {options.timeout_us == 0 ? 0 : clock_->now_us() + options.timeout_us, options.peer};
   }
 
-  // As GrpcClient says it when the channel refuses: the same code, words and reason.
+  // What the proxy makes of a channel's own refusal (api_error.cc), code, words and reason.
   bool refuse_too_large(size_t bytes, proxy::CallEvents& events) const {
     if (bytes <= options_.max_message_bytes) {
       return false;
@@ -92,7 +92,7 @@ class LocalClient final : public proxy::InferenceClient {
     info.set_reason("too_large");
     google::rpc::Status status;
     status.set_code(static_cast<int>(StatusCode::kResourceExhausted));
-    status.set_message("the request is larger than the inference daemon takes");
+    status.set_message("the request is larger than the server takes");
     status.add_details()->PackFrom(info);
     events.on_done(status);
     return true;

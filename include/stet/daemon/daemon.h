@@ -10,6 +10,7 @@
 
 #include "stet/daemon/config.h"
 #include "stet/daemon/exit_code.h"
+#include "stet/proxy/inference_client.h"
 #include "stet/server/service.h"
 
 namespace stet::daemon {
@@ -38,6 +39,10 @@ class Daemon {
   virtual void begin_drain() = 0;
   virtual void end_now() = 0;   // accepted work ends with drain_timeout now
   virtual ExitCode wait() = 0;  // runs the drain when asked; returns when STOPPED
+
+  // Calls into this daemon without a socket, as the embedded OpenAI listener makes them. After a
+  // good start, until stopped.
+  virtual proxy::InferenceClient* local_client() = 0;
 
   virtual server::ServingState state() const = 0;
   virtual bool live() const = 0;
