@@ -1,4 +1,5 @@
-"""A real stetd as a process on free ports. STET_BIN: folder of the binaries; STET_TEST_MODEL: the default model."""
+"""A real stetd as a process on free ports. STET_BIN: folder of the binaries; STET_TEST_MODEL: the default model; STET_FULL_GRIDS=1: all
+cases of the grids of bad input, not a sample."""
 import json
 import os
 import queue
@@ -13,6 +14,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(os.environ.get("STET_BIN", ROOT / "build" / "release" / "bin"))
 MODEL = os.environ.get("STET_TEST_MODEL", str(ROOT / "models" / "SmolLM2-135M-Instruct.Q4_1.gguf"))
+
+FULL_GRIDS = os.environ.pop("STET_FULL_GRIDS", "") == "1"  # out of the environment: stetd refuses STET_ names that it does not know
 
 
 class Daemon:
