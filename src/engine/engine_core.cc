@@ -114,8 +114,8 @@ bool EngineCore::begin_step() noexcept {
     if (kv_->has_pending_ops()) {
       flush_ops();  // the backend forgets ended sequences even when nothing follows
     }
-    deliver();
     publish_stats(now_us());
+    deliver();
     return false;
   }
   batch_.clear();
@@ -138,8 +138,8 @@ void EngineCore::finish_step() noexcept {
   take_inbox();
   const uint64_t now = now_us();
   apply_result(now);
+  publish_stats(now);  // first: who has seen a token finds it in the metrics
   deliver();
-  publish_stats(now);
 }
 
 void EngineCore::wait_for_work() {
