@@ -21,7 +21,7 @@ void add_message(const char* role, const std::string& text, v1::ChatRequest* req
 // Sends the conversation so far; on success the answer becomes part of it.
 Status take_turn(Client* client, bool show_figures, v1::ChatRequest* request) {
   AnswerPrinter printer(stdout);
-  const Status status =
+  Status status =
       client->chat(*request, [&](const v1::GenerateResponse& event) { printer.on_event(event); });
   if (status.ok() || !printer.text().empty()) {
     std::fputs("\n", stdout);

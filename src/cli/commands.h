@@ -13,6 +13,7 @@ inline constexpr int kExitUsage = 64;
 inline constexpr int kExitModelInvalid = 65;
 inline constexpr int kExitModelMissing = 66;
 inline constexpr int kExitUnavailable = 69;
+inline constexpr int kExitInternal = 70;  // our fault
 
 struct ChatCommand {
   std::string address;

@@ -1,6 +1,7 @@
 // stet: talks to a running stetd, and looks into model files.
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <exception>
 #include <string>
 
 #include "src/cli/commands.h"
@@ -17,9 +18,7 @@ void say_unknown_command(const CLI::App& app) {
                names.c_str());
 }
 
-}  // namespace
-
-int main(int argc, char** argv) {
+int run(int argc, char** argv) {
   CLI::App app("stet: chat with a running stetd, complete text, look into model files");
   std::string address = "127.0.0.1:50051";
   app.add_option("--address", address, "stetd's gRPC listener: host:port or unix:path")
@@ -78,4 +77,15 @@ int main(int argc, char** argv) {
     return stet::cli::run_complete(complete);
   }
   return inspect_app->parsed() ? stet::cli::run_inspect(inspect) : stet::cli::run_health(health);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    return run(argc, argv);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "stet: %s\n", error.what());
+    return stet::cli::kExitInternal;
+  }
 }
