@@ -253,7 +253,8 @@ std::optional<ValueError> convert(const Assignment& from, const FieldRow& row,
   switch (field->cpp_type()) {
     case FieldDescriptor::CPPTYPE_BOOL: {
       bool value = false;
-      if (!(error = parse_bool(from, &value))) {
+      error = parse_bool(from, &value);
+      if (!error) {
         reflection->SetBool(holder, field, value);
       }
       return error;
@@ -261,7 +262,8 @@ std::optional<ValueError> convert(const Assignment& from, const FieldRow& row,
     case FieldDescriptor::CPPTYPE_UINT32:
     case FieldDescriptor::CPPTYPE_UINT64: {
       uint64_t value = 0;
-      if ((error = parse_uint(from, row, &value))) {
+      error = parse_uint(from, row, &value);
+      if (error) {
         return error;
       }
       if (field->cpp_type() == FieldDescriptor::CPPTYPE_UINT32) {
@@ -273,7 +275,8 @@ std::optional<ValueError> convert(const Assignment& from, const FieldRow& row,
     }
     case FieldDescriptor::CPPTYPE_ENUM: {
       const EnumValueDescriptor* value = nullptr;
-      if (!(error = parse_enum(from, field, &value))) {
+      error = parse_enum(from, field, &value);
+      if (!error) {
         reflection->SetEnum(holder, field, value);
       }
       return error;
@@ -282,7 +285,8 @@ std::optional<ValueError> convert(const Assignment& from, const FieldRow& row,
       if (from.form == Assignment::Form::kIdentifier || from.form == Assignment::Form::kNumber) {
         return ValueError{ConfigErrorCode::kWrongType, "must be a string in quotes"};
       }
-      if (!(error = check_string(from.value, row))) {
+      error = check_string(from.value, row);
+      if (!error) {
         reflection->SetString(holder, field, from.value);
       }
       return error;

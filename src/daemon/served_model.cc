@@ -11,7 +11,6 @@ namespace stet::daemon {
 namespace {
 
 using formats::MetaScalar;
-using formats::MetaValue;
 using formats::TensorIndex;
 
 // Raised when the order or arithmetic of sampling (C7) or of text processing changes: old and new

@@ -22,10 +22,10 @@ const std::vector<double> kStepBuckets = {.0005, .001, .0025, .005, .01, .025, .
 // 1 2 5 10 20 50 ... up to the model length.
 std::vector<double> size_buckets(uint32_t max_model_len) {
   std::vector<double> buckets;
-  for (double decade = 1; decade <= max_model_len; decade *= 10) {
-    for (const double mantissa : {1.0, 2.0, 5.0}) {
+  for (uint64_t decade = 1; decade <= max_model_len; decade *= 10) {
+    for (const uint64_t mantissa : {1, 2, 5}) {
       if (mantissa * decade <= max_model_len) {
-        buckets.push_back(mantissa * decade);
+        buckets.push_back(static_cast<double>(mantissa * decade));
       }
     }
   }

@@ -13,6 +13,15 @@ using model::WeightRole;
 
 const kernels::PackedMatrix* find_matrix(const model::Model& m, const model::Layer* layer,
                                          WeightRole role) {
+  if (role == WeightRole::kEmbedding) {
+    return &m.embedding;
+  }
+  if (role == WeightRole::kHead) {
+    return &m.head;
+  }
+  if (layer == nullptr) {
+    return nullptr;  // outside the layers there are only these two
+  }
   switch (role) {
     case WeightRole::kQ: return &layer->q;
     case WeightRole::kK: return &layer->k;
@@ -21,14 +30,18 @@ const kernels::PackedMatrix* find_matrix(const model::Model& m, const model::Lay
     case WeightRole::kGate: return &layer->gate;
     case WeightRole::kUp: return &layer->up;
     case WeightRole::kDown: return &layer->down;
-    case WeightRole::kEmbedding: return &m.embedding;
-    case WeightRole::kHead: return &m.head;
     default: return nullptr;
   }
 }
 
 std::span<const float> find_norm(const model::Model& m, const model::Layer* layer,
                                  WeightRole role) {
+  if (role == WeightRole::kOutputNorm) {
+    return m.output_norm;
+  }
+  if (layer == nullptr) {
+    return {};
+  }
   switch (role) {
     case WeightRole::kAttnNorm: return layer->attn_norm;
     case WeightRole::kQNorm: return layer->q_norm;
@@ -36,7 +49,6 @@ std::span<const float> find_norm(const model::Model& m, const model::Layer* laye
     case WeightRole::kAttnPostNorm: return layer->attn_post_norm;
     case WeightRole::kFfnNorm: return layer->ffn_norm;
     case WeightRole::kFfnPostNorm: return layer->ffn_post_norm;
-    case WeightRole::kOutputNorm: return m.output_norm;
     default: return {};
   }
 }
