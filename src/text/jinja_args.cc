@@ -17,15 +17,19 @@ std::optional<Value> Args::next(std::string_view name) {
   return value;
 }
 
+int64_t integer_argument(const Value& value, std::string_view name) {
+  if (value.is_bool()) {
+    return *value.get<bool>() ? 1 : 0;
+  }
+  if (!value.is_int()) {
+    throw JinjaError("argument '" + std::string(name) + "' must be an integer, not '" + value.type_name() + "'");
+  }
+  return *value.get<int64_t>();
+}
+
 int64_t Args::next_int(std::string_view name, int64_t otherwise) {
   const auto value = next(name);
-  if (!value) {
-    return otherwise;
-  }
-  if (const auto* integer = value->get<int64_t>()) {
-    return *integer;
-  }
-  throw JinjaError("argument '" + std::string(name) + "' must be an integer, not '" + value->type_name() + "'");
+  return value ? integer_argument(*value, name) : otherwise;
 }
 
 bool Args::next_bool(std::string_view name, bool otherwise) {

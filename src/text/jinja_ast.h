@@ -91,6 +91,7 @@ struct Stmt {
   std::vector<ExprPtr> exprs;
   std::vector<Block> bodies;
   Parameters parameters;
+  bool uses_caller = false;  // kMacro
 };
 
 struct ParsedTemplate {

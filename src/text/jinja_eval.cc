@@ -51,6 +51,9 @@ Value Interpreter::attribute(const Value& object, const std::string& name) {
   if (object.is_undefined()) {
     fail_undefined(object);
   }
+  if (object.as_macro() != nullptr) {  // Jinja's have some; nothing a template needs
+    throw JinjaError("a macro has no attribute '" + name + "'");
+  }
   if (has_method(object, name)) {  // shadows a key of that name, as in Python
     return BoundMethod{std::make_shared<const Value>(object), name};
   }
@@ -70,7 +73,8 @@ Value Interpreter::item(const Value& object, const Value& key) {
     fail_undefined(object);
   }
   if (const Dict* dict = object.as_dict()) {
-    if (const Value* found = key.as_list() == nullptr && key.as_dict() == nullptr ? dict->find(key) : nullptr) {
+    charge_lookup(*dict, key);
+    if (const Value* found = dict->find(key)) {
       return *found;
     }
   } else if (const auto at = as_index(key)) {
@@ -83,7 +87,7 @@ Value Interpreter::item(const Value& object, const Value& key) {
       if (index >= 0 && index < size) {
         return object.text()->slice(offsets[static_cast<size_t>(index)], offsets[static_cast<size_t>(index) + 1]);
       }
-    } else if (list != nullptr && list->kind != ListKind::kIterator) {
+    } else if (list != nullptr && list->kind != ListKind::kIterator && list->kind != ListKind::kView) {
       const auto size = static_cast<int64_t>(list->items.size());
       const int64_t index = *at < 0 ? *at + size : *at;
       if (index >= 0 && index < size) {
@@ -116,10 +120,14 @@ bool Interpreter::contains(const Value& container, const Value& item) {
       throw JinjaError("'in <string>' needs a string, not '" + item.type_name() + "'");
     }
     charge(text->size() / 1024);
-    return text->str().find(item.text()->str()) != std::string::npos;
+    return find_bytes(text->str(), item.text()->str()) != std::string::npos;
   }
   if (const Dict* dict = container.as_dict()) {
-    return item.as_list() == nullptr && item.as_dict() == nullptr && dict->find(item) != nullptr;
+    if (!item.is_undefined()) {
+      check_key(item);
+    }
+    charge_lookup(*dict, item);
+    return dict->find(item) != nullptr;
   }
   const auto list = iterate(container);
   charge(list->items.size() / 16);
@@ -140,7 +148,8 @@ Value Interpreter::eval(const Expr& expr) {
   if (is_leaf(expr)) {
     return lookup(expr.name);
   }
-  charge(expr.kind == Expr::Kind::kAttribute || expr.kind == Expr::Kind::kItem ? 0 : 1);
+  const bool access = expr.kind == Expr::Kind::kAttribute || expr.kind == Expr::Kind::kItem;
+  charge((access ? 0 : 1) + (expr.parts.size() + expr.arguments.positional.size() + expr.arguments.named.size()) / 16);
   if (++recursion_ > kMaxRecursion) {
     throw JinjaError(expr.line, expr.column, "the template nests too deeply");
   }
@@ -199,6 +208,7 @@ Value Interpreter::eval_dict(const Expr& expr) {
   auto dict = std::make_shared<Dict>();
   for (size_t i = 0; i < expr.parts.size(); i += 2) {
     const Value key = eval(*expr.parts[i]);
+    charge_lookup(*dict, key);
     dict->set(key, eval(*expr.parts[i + 1]));
   }
   return std::shared_ptr<const Dict>(std::move(dict));
@@ -215,6 +225,9 @@ Value Interpreter::eval_concat(const Expr& expr) {
   for (const auto& part : expr.parts) {
     const Value value = eval(*part);
     joined.append(value.text() != nullptr ? *value.text() : to_text(value));
+    if (joined.size() > limits_.max_output_bytes) {
+      break;  // text() refuses it
+    }
   }
   return text(std::move(joined));
 }
@@ -272,7 +285,7 @@ Value Interpreter::eval_slice(const Expr& expr) {
     }
     return picked;
   }
-  if (list == nullptr || list->kind == ListKind::kIterator) {
+  if (list == nullptr || list->kind == ListKind::kIterator || list->kind == ListKind::kView) {
     return missing(object, "[:]");
   }
   const SliceRange range = slice_range(bounds[0], bounds[1], bounds[2], static_cast<int64_t>(list->items.size()));
@@ -356,10 +369,21 @@ void check_divisor(bool zero) {
   }
 }
 
+double float_power(double base, double exponent) {
+  check_divisor(base == 0.0 && exponent < 0.0);
+  const double power = std::pow(base, exponent);
+  if (std::isnan(power) && !std::isnan(base) && !std::isnan(exponent)) {
+    throw JinjaError("a power of a negative number is no real number");
+  }
+  if (std::isinf(power) && std::isfinite(base) && std::isfinite(exponent)) {
+    throw JinjaError("a power is out of range");
+  }
+  return power;
+}
+
 Value integer_power(int64_t base, int64_t exponent) {
   if (exponent < 0) {
-    check_divisor(base == 0);
-    return std::pow(static_cast<double>(base), static_cast<double>(exponent));
+    return float_power(static_cast<double>(base), static_cast<double>(exponent));
   }
   int64_t result = 1;
   for (int64_t i = 0; i < exponent; ++i) {
@@ -371,6 +395,11 @@ Value integer_power(int64_t base, int64_t exponent) {
     }
   }
   return result;
+}
+
+// Python rounds the exact quotient; a double would not even hold the operands.
+double divide_integers(int64_t a, int64_t b) {
+  return static_cast<double>(static_cast<long double>(a) / static_cast<long double>(b));
 }
 
 Value integer_arithmetic(const std::string& op, int64_t a, int64_t b) {
@@ -389,7 +418,7 @@ Value integer_arithmetic(const std::string& op, int64_t a, int64_t b) {
   }
   check_divisor(b == 0);
   if (op == "/") {
-    return static_cast<double>(a) / static_cast<double>(b);
+    return divide_integers(a, b);
   }
   if (b == -1) {  // INT64_MIN / -1 traps
     if (op == "//" && __builtin_sub_overflow(int64_t{0}, a, &result)) {
@@ -407,17 +436,29 @@ Value float_arithmetic(const std::string& op, double a, double b) {
     return op == "+" ? a + b : a - b;
   }
   if (op == "*" || op == "**") {
-    return op == "*" ? a * b : std::pow(a, b);
+    return op == "*" ? a * b : float_power(a, b);
   }
   check_divisor(b == 0.0);
   if (op == "/") {
     return a / b;
   }
+  // float_divmod of CPython, signs of zeros included.
   double remainder = std::fmod(a, b);
-  if (remainder != 0.0 && (remainder < 0.0) != (b < 0.0)) {
+  double quotient = (a - remainder) / b;
+  if (remainder == 0.0) {
+    remainder = std::copysign(0.0, b);
+  } else if ((remainder < 0.0) != (b < 0.0)) {
     remainder += b;
+    quotient -= 1.0;
   }
-  return op == "//" ? std::floor((a - remainder) / b + 0.5) : remainder;
+  if (op == "%") {
+    return remainder;
+  }
+  if (quotient == 0.0) {
+    return std::copysign(0.0, a / b);
+  }
+  const double whole = std::floor(quotient);
+  return quotient - whole > 0.5 ? whole + 1.0 : whole;
 }
 
 Value repeat(Interpreter& run, const Value& sequence, int64_t times) {

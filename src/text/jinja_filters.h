@@ -36,6 +36,8 @@ class Args {
   size_t taken_ = 0;
 };
 
+int64_t integer_argument(const Value& value, std::string_view name);  // booleans are integers; throws for another type
+
 struct Filter {
   std::string_view name;
   Value (*apply)(Interpreter& run, const Value& input, Args& args);
@@ -64,7 +66,8 @@ Value call_method(Interpreter& run, const Value& self, std::string_view name, Ar
 // json.dumps(value, ensure_ascii, indent, separators, sort_keys) of Python; strings keep their origin.
 Value filter_tojson(Interpreter& run, const Value& input, Args& args);
 
-// What "attribute=" of map, sort, sum ... reads: "a.b.0" from item.
-Value read_path(Interpreter& run, const Value& item, const Value& path);
+// What "attribute=" of map, sort, sum ... reads: "a.b.0" from item. `otherwise` (if not None) stands in for what is undefined on
+// the way.
+Value read_path(Interpreter& run, const Value& item, const Value& path, const Value& otherwise = None{});
 
 }  // namespace stet::text

@@ -1,25 +1,31 @@
 // Filters that read or make sequences.
 #include <algorithm>
 
+#include "src/text/jinja_case.h"
 #include "src/text/jinja_filters.h"
 #include "src/text/jinja_interpreter.h"
 #include "src/text/jinja_strings.h"
 
 namespace stet::text {
 
-Value read_path(Interpreter& run, const Value& item, const Value& path) {
+Value read_path(Interpreter& run, const Value& item, const Value& path, const Value& otherwise) {
+  const auto step = [&](const Value& from, const Value& key) {
+    Value found = run.item(from, key);
+    return found.is_undefined() && !otherwise.is_none() ? otherwise : found;
+  };
   if (path.is_int()) {
-    return run.item(item, path);
+    return step(item, path);
   }
   if (path.text() == nullptr) {
     throw JinjaError("an attribute must be a string or an integer, not '" + path.type_name() + "'");
   }
+  run.charge(path.text()->size() / 16);
   const OriginText dot(".", Origin::kTemplate);
   Value value = item;
   for (const OriginText& part : split(*path.text(), &dot, -1)) {
     const std::string& name = part.str();
     const bool digits = !name.empty() && name.size() < 10 && name.find_first_not_of("0123456789") == std::string::npos;
-    value = run.item(value, digits ? Value(static_cast<int64_t>(std::stoll(name))) : Value(part));
+    value = step(value, digits ? Value(static_cast<int64_t>(std::stoll(name))) : Value(part));
   }
   return value;
 }
@@ -34,11 +40,24 @@ Value length(Interpreter& run, const Value& input, Args&) {
 }
 
 Value first(Interpreter& run, const Value& input, Args&) {
+  if (input.text() != nullptr && !input.text()->empty()) {
+    return run.item(input, int64_t{0});
+  }
+  const List* list = input.as_list();
+  if (list != nullptr && list->kind == ListKind::kIterator && list->consumed < list->items.size()) {
+    return list->items[list->consumed++];  // the others stay for the next reader
+  }
   const auto items = run.iterate(input);
   return items->items.empty() ? Value(Undefined{"no first item: the sequence is empty"}) : items->items.front();
 }
 
 Value last(Interpreter& run, const Value& input, Args&) {
+  if (input.text() != nullptr && !input.text()->empty()) {
+    return run.item(input, int64_t{-1});
+  }
+  if (input.as_list() != nullptr && input.as_list()->kind == ListKind::kIterator) {
+    throw JinjaError("'generator' object is not reversible");
+  }
   const auto items = run.iterate(input);
   return items->items.empty() ? Value(Undefined{"no last item: the sequence is empty"}) : items->items.back();
 }
@@ -87,6 +106,15 @@ Value items_filter(Interpreter& run, const Value& input, Args&) {
   return run.list(std::move(pairs), ListKind::kIterator);
 }
 
+// What sort, unique, min and max compare: the item or its attribute, strings in lower case unless case_sensitive.
+Value sort_key(Interpreter& run, const Value& item, const std::optional<Value>& path, bool case_sensitive) {
+  const Value key = path && !path->is_none() ? read_path(run, item, *path) : item;
+  if (key.text() != nullptr) {
+    run.charge(key.text()->size() / kCaseBytesPerStep);  // a lowered copy
+  }
+  return compare_key(key, case_sensitive);
+}
+
 // Sorts by key(item), stably; a reversed sort keeps the order of equals, as Python's does.
 template <class Key>
 std::vector<Value> sorted(Interpreter& run, const std::vector<Value>& items, bool reverse, Key key) {
@@ -110,7 +138,7 @@ Value sort_filter(Interpreter& run, const Value& input, Args& args) {
   const bool case_sensitive = args.next_bool("case_sensitive", false);
   const auto path = args.next("attribute");
   return run.list(sorted(run, run.iterate(input)->items, reverse, [&](const Value& item) {
-    return compare_key(path && !path->is_none() ? read_path(run, item, *path) : item, case_sensitive);
+    return sort_key(run, item, path, case_sensitive);
   }));
 }
 
@@ -128,7 +156,7 @@ Value dictsort(Interpreter& run, const Value& input, Args& args) {
   const Value pairs = items_filter(run, input, none);
   const size_t place = by.str() == "key" ? 0 : 1;
   return run.list(sorted(run, pairs.as_list()->items, reverse, [&](const Value& pair) {
-    return compare_key(pair.as_list()->items[place], case_sensitive);
+    return sort_key(run, pair.as_list()->items[place], std::nullopt, case_sensitive);
   }));
 }
 
@@ -150,8 +178,10 @@ Value unique(Interpreter& run, const Value& input, Args& args) {
   const auto path = args.next("attribute");
   std::vector<Value> seen;
   std::vector<Value> out;
-  for (const Value& item : run.iterate(input)->items) {
-    const Value key = compare_key(path && !path->is_none() ? read_path(run, item, *path) : item, case_sensitive);
+  const auto items = run.iterate(input);
+  for (const Value& item : items->items) {
+    const Value key = sort_key(run, item, path, case_sensitive);
+    check_key(key);
     run.charge(1 + seen.size() / 4);
     if (std::none_of(seen.begin(), seen.end(), [&](const Value& one) { return run.equal(one, key); })) {
       seen.push_back(key);
@@ -169,9 +199,7 @@ Value extreme(Interpreter& run, const Value& input, Args& args) {
   if (items->items.empty()) {
     return Undefined{"no extreme item: the sequence is empty"};
   }
-  auto key = [&](const Value& item) {
-    return compare_key(path && !path->is_none() ? read_path(run, item, *path) : item, case_sensitive);
-  };
+  auto key = [&](const Value& item) { return sort_key(run, item, path, case_sensitive); };
   const Value* best = &items->items.front();
   for (const Value& item : items->items) {
     run.charge(1);
@@ -185,7 +213,11 @@ Value extreme(Interpreter& run, const Value& input, Args& args) {
 Value sum(Interpreter& run, const Value& input, Args& args) {
   const auto path = args.next("attribute");
   Value total = args.next("start").value_or(Value(int64_t{0}));
-  for (const Value& item : run.iterate(input)->items) {
+  if (total.text() != nullptr) {
+    throw JinjaError("sum does not join strings (filter join does)");
+  }
+  const auto items = run.iterate(input);
+  for (const Value& item : items->items) {
     run.charge(1);
     total = arithmetic(run, "+", total, path && !path->is_none() ? read_path(run, item, *path) : item);
   }
@@ -199,20 +231,24 @@ std::string name_of(const Value& value, const char* what) {
   return value.text()->str();
 }
 
+// map, select and reject take whatever is false for an empty sequence.
+std::shared_ptr<const List> iterate_if_any(Interpreter& run, const Value& input) {
+  return input.truth() ? run.iterate(input) : std::make_shared<const List>();
+}
+
 Value map_filter(Interpreter& run, const Value& input, Args& args) {
   std::vector<Value> positional = args.rest();
   auto named = args.rest_named();
   std::vector<Value> out;
-  const auto items = run.iterate(input);
+  const auto items = iterate_if_any(run, input);
   if (positional.empty()) {
     Args by_name({}, std::move(named));
     const Value path = by_name.required("attribute");
-    const auto otherwise = by_name.next("default");
+    const Value otherwise = by_name.next("default").value_or(Value(None{}));
     by_name.done("filter 'map'");
     for (const Value& item : items->items) {
       run.charge(1);
-      Value value = read_path(run, item, path);
-      out.push_back(value.is_undefined() && otherwise ? *otherwise : std::move(value));
+      out.push_back(read_path(run, item, path, otherwise));
     }
     return run.list(std::move(out), ListKind::kIterator);
   }
@@ -248,7 +284,8 @@ Value choose(Interpreter& run, const Value& input, Args& args) {
     positional.erase(positional.begin());
   }
   std::vector<Value> out;
-  for (const Value& item : run.iterate(input)->items) {
+  const auto items = iterate_if_any(run, input);
+  for (const Value& item : items->items) {
     run.charge(1);
     const Value value = kAttribute ? read_path(run, item, path) : item;
     Args one(positional, named);

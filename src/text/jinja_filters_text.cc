@@ -11,7 +11,9 @@ namespace {
 
 template <Case kHow>
 Value cased(Interpreter& run, const Value& input, Args&) {
-  return run.text(change_case(run.to_text(input), kHow));
+  const OriginText text = run.to_text(input);
+  run.charge(text.size() / kCaseBytesPerStep);
+  return run.text(change_case(text, kHow));
 }
 
 Value trim(Interpreter& run, const Value& input, Args& args) {
@@ -47,6 +49,9 @@ Value indent(Interpreter& run, const Value& input, Args& args) {
       throw JinjaError("indent: width must be a string or 0 to 1024");
     }
     indention = OriginText(std::string(static_cast<size_t>(*spaces), ' '), Origin::kData);
+  }
+  if (input.text() == nullptr) {
+    throw JinjaError("indent needs a string, not '" + input.type_name() + "'");
   }
   OriginText text = run.to_text(input);
   text.append("\n", Origin::kData);  // as Jinja does: an empty last line stays one

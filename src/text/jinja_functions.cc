@@ -10,15 +10,15 @@ namespace stet::text {
 namespace {
 
 Value range(Interpreter& run, Args& args) {
-  const int64_t one = args.next_int("start", 0);
+  const int64_t one = integer_argument(args.required("start"), "start");
   const auto two = args.next("stop");
   const int64_t step = args.next_int("step", 1);
   args.done("range");
-  if (step == 0 || (two && !two->is_int())) {
-    throw JinjaError(step == 0 ? "range: step cannot be zero" : "range needs integers");
+  if (step == 0) {
+    throw JinjaError("range: step cannot be zero");
   }
   const int64_t begin = two ? one : 0;
-  const int64_t end = two ? *two->get<int64_t>() : one;
+  const int64_t end = two ? integer_argument(*two, "stop") : one;
   const auto distance = static_cast<__int128>(end) - begin;
   const auto count = (distance + (step > 0 ? step - 1 : step + 1)) / step;
   constexpr int64_t kMaxRange = 100'000;  // Jinja's sandbox: MAX_RANGE
@@ -33,7 +33,7 @@ Value range(Interpreter& run, Args& args) {
     }
   }
   run.charge(items.size());
-  return run.list(std::move(items), ListKind::kView);
+  return run.list(std::move(items), ListKind::kRange);
 }
 
 void fill(Interpreter& run, Args& args, Dict* dict, const char* callee) {
@@ -44,11 +44,13 @@ void fill(Interpreter& run, Args& args, Dict* dict, const char* callee) {
       if (parts->items.size() != 2) {
         throw JinjaError(std::string(callee) + ": expected pairs of a key and a value");
       }
+      run.charge_lookup(*dict, parts->items[0]);
       dict->set(parts->items[0], parts->items[1]);
     }
     if (from->as_dict() != nullptr) {
       run.charge(from->as_dict()->items.size() / 4);
       for (const auto& [key, value] : from->as_dict()->items) {
+        run.charge_lookup(*dict, key);
         dict->set(key, value);
       }
     }
@@ -73,6 +75,7 @@ Value make_dict(Interpreter& run, Args& args) {
 
 Value raise_exception(Interpreter& run, Args& args) {
   const std::string message = run.to_text(args.required("message")).str();
+  args.done("raise_exception");
   throw TemplateRefusal(message);
 }
 

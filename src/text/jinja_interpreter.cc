@@ -85,9 +85,7 @@ std::shared_ptr<const List> Interpreter::iterate(const Value& value) {
 }
 
 OriginText Interpreter::to_text(const Value& value) {
-  if (value.text() == nullptr) {
-    charge_walk(value);
-  }
+  charge_walk(value);
   return text::to_text(value);
 }
 
@@ -113,6 +111,7 @@ void Interpreter::emit(const OriginText& text) {
 
 Value Interpreter::lookup(const std::string& name) {
   for (const Scope* scope = scope_; scope != nullptr; scope = scope->parent) {
+    charge(scope->variables.size() / 64);
     for (const auto& [variable, value] : scope->variables) {
       if (variable == name) {
         return value;
@@ -162,9 +161,9 @@ void Interpreter::assign(const Target& target, const Value& value) {
 Interpreter::Flow Interpreter::exec_block(const Block& block) {
   const Deeper deeper(this);
   for (const auto& stmt : block) {
-    charge(1);
     Flow flow = Flow::kNext;
     try {
+      charge(1);
       flow = exec(*stmt);
     } catch (const TemplateRefusal&) {
       throw;
@@ -233,17 +232,20 @@ std::shared_ptr<const List> Interpreter::loop_items(const Stmt& stmt) {
 Interpreter::Flow Interpreter::exec_for(const Stmt& stmt) {
   auto loop = std::make_shared<LoopState>();
   loop->items = loop_items(stmt);
+  bool completed = false;  // some pass: as in Jinja, `else` is also for loops that broke off or continued in every one
   for (size_t i = 0; i < loop->items->items.size(); ++i) {
     charge(1);
     loop->index = i;
     const InScope in_scope(this, scope_);
     set_variable("loop", loop);
     assign(stmt.target, loop->items->items[i]);
-    if (exec_block(stmt.bodies[0]) == Flow::kBreak) {
+    const Flow flow = exec_block(stmt.bodies[0]);
+    if (flow == Flow::kBreak) {
       break;
     }
+    completed = completed || flow == Flow::kNext;
   }
-  if (loop->items->items.empty() && stmt.bodies.size() > 1) {
+  if (!completed && stmt.bodies.size() > 1) {
     const InScope in_scope(this, scope_);
     return exec_block(stmt.bodies[1]);
   }
@@ -278,7 +280,10 @@ Interpreter::Flow Interpreter::exec_scope(const Stmt& stmt) {
 void Interpreter::exec_filter_block(const Stmt& stmt) {
   block_input_ = capture(stmt.bodies[0]);
   const Value value = eval(*stmt.exprs[0]);
-  emit(to_text(value));
+  if (value.text() == nullptr) {
+    throw JinjaError("a filter block must give a string, not '" + value.type_name() + "'");
+  }
+  emit(*value.text());
 }
 
 Macro* Interpreter::define_macro(const Stmt& stmt) {
@@ -308,6 +313,9 @@ Value Interpreter::capture(const Block& block) {
 Value Interpreter::call_macro(const Macro& macro, Args args, const Macro* caller) {
   if (macro_depth_ >= limits_.max_depth) {
     throw JinjaError("macros call each other more than " + std::to_string(limits_.max_depth) + " deep");
+  }
+  if (caller != nullptr && !macro.definition->uses_caller) {
+    throw JinjaError("macro '" + macro.definition->name + "' is called with a block but does not use caller()");
   }
   ++macro_depth_;
   const InScope in_scope(this, macro.scope);

@@ -41,6 +41,9 @@ class Interpreter {
   // Services for filters, tests, methods and functions. Whatever takes time proportional to a value is charged for it.
   void charge(uint64_t steps);
   void charge_walk(const Value& value) { charge(extent_of(value).weight / 16); }
+  void charge_lookup(const Dict& dict, const Value& key) {  // only strings are found without a walk
+    charge(key.text() == nullptr ? dict.items.size() / 16 : 0);
+  }
   Value text(OriginText text);  // a new string: its bytes are charged and capped
   Value list(std::vector<Value> items, ListKind kind = ListKind::kList);
   std::shared_ptr<const List> iterate(const Value& value);

@@ -61,7 +61,7 @@ class JsonWriter {
     const std::string_view bytes = text.str();
     for (size_t at = 0; at < bytes.size();) {
       const auto byte = static_cast<uint8_t>(bytes[at]);
-      if (byte >= 0x20 && byte != '"' && byte != '\\' && (byte < 0x80 || !style_.ensure_ascii)) {
+      if (byte >= 0x20 && byte != '"' && byte != '\\' && (byte < 0x7F || !style_.ensure_ascii)) {
         ++at;
         continue;
       }
@@ -154,11 +154,10 @@ Value filter_tojson(Interpreter& run, const Value& input, Args& args) {
   const auto separators = args.next("separators");
   style.sort_keys = args.next_bool("sort_keys", false);
   if (indent && !indent->is_none()) {
-    const auto* spaces = indent->get<int64_t>();
     if (indent->text() != nullptr) {
       style.indent = *indent->text();
-    } else if (spaces != nullptr && *spaces <= 64) {
-      style.indent = OriginText(std::string(static_cast<size_t>(std::max<int64_t>(*spaces, 0)), ' '), Origin::kData);
+    } else if (const int64_t spaces = integer_argument(*indent, "indent"); spaces <= 64) {
+      style.indent = OriginText(std::string(static_cast<size_t>(std::max<int64_t>(spaces, 0)), ' '), Origin::kData);
     } else {
       throw JinjaError("tojson: indent must be a string or at most 64");
     }

@@ -11,6 +11,14 @@
 namespace stet::text {
 namespace {
 
+OriginText required_text(Args& args, std::string_view name) {
+  const Value value = args.required(name);
+  if (value.text() == nullptr) {
+    throw JinjaError("argument '" + std::string(name) + "' must be a string, not '" + value.type_name() + "'");
+  }
+  return *value.text();
+}
+
 using TextMethod = Value (*)(Interpreter& run, const OriginText& self, Args& args);
 
 template <bool kLeft, bool kRight>
@@ -20,7 +28,8 @@ Value stripped(Interpreter&, const OriginText& self, Args& args) {
 }
 
 template <Case kHow>
-Value cased(Interpreter&, const OriginText& self, Args&) {
+Value cased(Interpreter& run, const OriginText& self, Args&) {
+  run.charge(self.size() / kCaseBytesPerStep);
   return change_case(self, kHow);
 }
 
@@ -48,7 +57,7 @@ Value partition(Interpreter& run, const OriginText& self, Args& args) {
   if (!separator || separator->empty()) {
     throw JinjaError("partition needs a separator");
   }
-  const size_t at = kFromRight ? self.str().rfind(separator->str()) : self.str().find(separator->str());
+  const size_t at = kFromRight ? rfind_bytes(self.str(), separator->str()) : find_bytes(self.str(), separator->str());
   if (at == std::string::npos) {
     return kFromRight ? list_of(run, {{}, {}, self}, ListKind::kTuple) : list_of(run, {self, {}, {}}, ListKind::kTuple);
   }
@@ -78,7 +87,7 @@ Value affix(Interpreter&, const OriginText& self, Args& args) {
 
 template <bool kEnd>
 Value remove_affix(Interpreter&, const OriginText& self, Args& args) {
-  const OriginText affix = args.next_text(kEnd ? "suffix" : "prefix").value_or(OriginText());
+  const OriginText affix = required_text(args, kEnd ? "suffix" : "prefix");
   if (kEnd ? !self.str().ends_with(affix.str()) : !self.str().starts_with(affix.str())) {
     return self;
   }
@@ -86,27 +95,30 @@ Value remove_affix(Interpreter&, const OriginText& self, Args& args) {
 }
 
 Value replace_method(Interpreter& run, const OriginText& self, Args& args) {
-  Args forwarded({args.required("old"), args.required("new"), Value(args.next_int("count", -1))}, {});
+  const OriginText from = required_text(args, "old");
+  const OriginText to = required_text(args, "new");
+  Args forwarded({from, to, Value(args.next_int("count", -1))}, {});
   return find_filter("replace")->apply(run, self, forwarded);
 }
 
 // Where `sub` is, as a code point index; -1 if nowhere.
 template <bool kFromRight, bool kMustFind>
 Value find_method(Interpreter&, const OriginText& self, Args& args) {
-  const OriginText sub = args.next_text("sub").value_or(OriginText());
+  const OriginText sub = required_text(args, "sub");
   const auto offsets = code_point_offsets(self.str());
   const auto size = static_cast<int64_t>(offsets.size()) - 1;
   const auto begin = args.next("start");
   const auto end = args.next("end");
   auto bound = [](const std::optional<Value>& value) {
-    return value && value->is_int() ? std::optional<int64_t>(*value->get<int64_t>()) : std::nullopt;
+    return !value || value->is_none() ? std::nullopt : std::optional<int64_t>(integer_argument(*value, "start or end"));
   };
   const SliceRange range = slice_range(bound(begin), bound(end), 1, size);
   const size_t from = offsets[static_cast<size_t>(range.begin)];
   const size_t to = offsets[static_cast<size_t>(std::max(range.begin, range.end))];
   const std::string_view window = std::string_view(self.str()).substr(from, to - from);
-  const size_t at = kFromRight ? window.rfind(sub.str()) : window.find(sub.str());
-  if (at == std::string_view::npos || (begin && bound(begin).value_or(0) > size)) {
+  const size_t at = kFromRight ? rfind_bytes(window, sub.str()) : find_bytes(window, sub.str());
+  const bool outside = range.begin > range.end || bound(begin).value_or(0) > size;  // not even an empty string is there
+  if (at == std::string_view::npos || outside) {
     if (kMustFind) {
       throw JinjaError("substring not found");
     }
@@ -116,28 +128,27 @@ Value find_method(Interpreter&, const OriginText& self, Args& args) {
 }
 
 Value count_method(Interpreter&, const OriginText& self, Args& args) {
-  const OriginText sub = args.next_text("sub").value_or(OriginText());
+  const OriginText sub = required_text(args, "sub");
   if (sub.empty()) {
     return static_cast<int64_t>(count_code_points(self.str())) + 1;
   }
   int64_t count = 0;
-  for (size_t at = self.str().find(sub.str()); at != std::string::npos; at = self.str().find(sub.str(), at + sub.size())) {
+  for (size_t at = find_bytes(self.str(), sub.str()); at != std::string::npos;
+       at = find_bytes(self.str(), sub.str(), at + sub.size())) {
     ++count;
   }
   return count;
 }
 
 Value join_method(Interpreter& run, const OriginText& self, Args& args) {
-  const Value items = args.required("iterable");
-  if (items.as_list() != nullptr) {
-    for (const Value& item : items.as_list()->items) {
-      if (item.text() == nullptr) {
-        throw JinjaError("join: expected strings, found '" + item.type_name() + "'");
-      }
+  const auto items = run.iterate(args.required("iterable"));
+  for (const Value& item : items->items) {
+    if (item.text() == nullptr) {
+      throw JinjaError("join: expected strings, found '" + item.type_name() + "'");
     }
   }
   Args forwarded({self}, {});
-  return find_filter("join")->apply(run, items, forwarded);
+  return find_filter("join")->apply(run, Value::list(items->items), forwarded);
 }
 
 template <class Holds>
@@ -154,7 +165,7 @@ Value all_characters(const OriginText& self, Holds holds) {
 }
 
 Value is_digit(Interpreter&, const OriginText& self, Args&) {
-  return all_characters(self, [](char32_t c) { return c >= '0' && c <= '9'; });
+  return all_characters(self, is_python_digit);
 }
 Value is_space(Interpreter&, const OriginText& self, Args&) { return all_characters(self, is_python_space); }
 
@@ -170,6 +181,7 @@ Value format(Interpreter& run, const OriginText& self, Args& args) {
   const std::string& text = self.str();
   OriginText out;
   size_t automatic = 0;
+  bool numbered = false;
   for (size_t at = 0; at < text.size();) {
     const size_t brace = text.find_first_of("{}", at);
     out.append(self, at, std::min(brace, text.size()));
@@ -189,7 +201,14 @@ Value format(Interpreter& run, const OriginText& self, Args& args) {
     if (text[brace] == '}' || (index >= positional.size() && by_name == named.end())) {
       throw JinjaError("format: field '{" + field + "}' is not supported or has no argument");
     }
+    numbered = numbered || (digits && !field.empty());
+    if (numbered && automatic > 0) {
+      throw JinjaError("format: fields with and without numbers cannot be mixed");
+    }
     out.append(run.to_text(index < positional.size() ? positional[index] : by_name->second));
+    if (out.size() > run.max_text_bytes()) {
+      break;  // text() refuses it
+    }
     at = close + 1;
   }
   return run.text(std::move(out));
@@ -236,7 +255,11 @@ Value dict_method(Interpreter& run, const Value& self, std::string_view name, Ar
   const Dict& dict = *self.as_dict();
   if (name == "get") {
     const Value key = args.required("key");
-    const auto otherwise = args.next("default");
+    const auto otherwise = args.next("");  // by position only
+    if (!key.is_undefined()) {
+      check_key(key);
+    }
+    run.charge_lookup(dict, key);
     const Value* found = dict.find(key);
     return found != nullptr ? *found : otherwise.value_or(Value(None{}));
   }
@@ -289,7 +312,7 @@ bool has_method(const Value& self, std::string_view name) {
 }
 
 Value call_method(Interpreter& run, const Value& self, std::string_view name, Args args) {
-  run.charge(extent_of(self).weight / 256);
+  run.charge_walk(self);
   Value result;
   if (const OriginText* text = self.text()) {
     result = find_text_method(name)(run, *text, args);

@@ -192,9 +192,14 @@ std::unique_ptr<Stmt> Parser::parse_macro() {
   result_.local_names.insert(stmt->name);
   stmt->parameters = parse_parameters();
   const int loops = std::exchange(loops_, 0);
+  const bool caller_read_before = result_.read_names.erase("caller") != 0;
   ++macros_;
   stmt->bodies.push_back(parse_body_to("endmacro"));
   --macros_;
+  stmt->uses_caller = result_.read_names.contains("caller");
+  if (caller_read_before) {
+    result_.read_names.insert("caller");
+  }
   loops_ = loops;
   return stmt;
 }
@@ -268,7 +273,7 @@ Target Parser::parse_target(bool in_loop) {
   tuple.kind = Target::Kind::kTuple;
   tuple.parts.push_back(std::move(first));
   while (skip_op(",")) {
-    if (now().is_name("in") || now().is_op("=") || now().is_op(")")) {
+    if (now().is_op(")")) {
       break;
     }
     tuple.parts.push_back(parse_one_target(in_loop));
@@ -283,7 +288,12 @@ Parameters Parser::parse_parameters() {
     if (!parameters.names.empty()) {
       expect_op(",");
     }
-    parameters.names.push_back(expect_name("a parameter's name"));
+    const Token at = now();
+    const std::string name = expect_name("a parameter's name");
+    if (std::find(parameters.names.begin(), parameters.names.end(), name) != parameters.names.end()) {
+      fail_at(at, "parameter '" + name + "' occurs twice");
+    }
+    parameters.names.push_back(name);
     result_.local_names.insert(parameters.names.back());
     if (skip_op("=")) {
       parameters.defaults.push_back(parse_expression());

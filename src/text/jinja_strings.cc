@@ -1,6 +1,7 @@
 #include "src/text/jinja_strings.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "src/text/jinja_value.h"
 #include "src/text/utf8.h"
@@ -46,7 +47,7 @@ std::vector<OriginText> split_at_spaces(const OriginText& text, int64_t max_spli
       return parts;
     }
     if (max_splits >= 0 && static_cast<int64_t>(parts.size()) == max_splits) {
-      parts.push_back(strip(text.slice(at, bytes.size()), nullptr, false, true));
+      parts.push_back(text.slice(at, bytes.size()));
       return parts;
     }
     const size_t begin = at;
@@ -69,7 +70,7 @@ std::vector<OriginText> split_at_spaces_from_right(const OriginText& text, int64
       break;
     }
     if (max_splits >= 0 && static_cast<int64_t>(parts.size()) == max_splits) {
-      parts.push_back(strip(text.slice(0, end), nullptr, true, false));
+      parts.push_back(text.slice(0, end));
       break;
     }
     size_t begin = end;
@@ -89,12 +90,44 @@ void check_separator(const OriginText& separator) {
   }
 }
 
+std::string reversed(std::string_view bytes) { return {bytes.rbegin(), bytes.rend()}; }
+
+std::vector<char32_t> sorted_characters(std::string_view text) {
+  std::vector<char32_t> found;
+  while (!text.empty()) {
+    const Utf8Unit unit = decode_utf8(text);
+    found.push_back(unit.code_point);
+    text.remove_prefix(unit.num_bytes);
+  }
+  std::sort(found.begin(), found.end());
+  return found;
+}
+
 }  // namespace
+
+size_t find_bytes(std::string_view text, std::string_view what, size_t from) {
+  if (from > text.size()) {
+    return kNone;
+  }
+  if (what.empty()) {
+    return from;
+  }
+  // glibc: two-way string matching (Crochemore and Perrin 1991) for long needles.
+  const void* found = memmem(text.data() + from, text.size() - from, what.data(), what.size());
+  return found == nullptr ? kNone : static_cast<size_t>(static_cast<const char*>(found) - text.data());
+}
+
+size_t rfind_bytes(std::string_view text, std::string_view what) {
+  const size_t from_end = find_bytes(reversed(text), reversed(what));
+  return from_end == kNone ? kNone : text.size() - from_end - what.size();
+}
 
 OriginText strip(const OriginText& text, const OriginText* chars, bool left, bool right) {
   const std::string_view bytes = text.str();
+  const auto set = chars == nullptr ? std::vector<char32_t>() : sorted_characters(chars->str());
   auto strips = [&](size_t at) {
-    return chars == nullptr ? is_space_at(bytes, at) : chars->str().find(character_at(bytes, at)) != kNone;
+    const char32_t c = decode_utf8(bytes.substr(at)).code_point;
+    return chars == nullptr ? is_python_space(c) : std::binary_search(set.begin(), set.end(), c);
   };
   size_t begin = 0;
   size_t end = bytes.size();
@@ -115,7 +148,7 @@ std::vector<OriginText> split(const OriginText& text, const OriginText* separato
   std::vector<OriginText> parts;
   size_t begin = 0;
   while (max_splits < 0 || static_cast<int64_t>(parts.size()) < max_splits) {
-    const size_t at = text.str().find(separator->str(), begin);
+    const size_t at = find_bytes(text.str(), separator->str(), begin);
     if (at == kNone) {
       break;
     }
@@ -132,14 +165,16 @@ std::vector<OriginText> split_from_right(const OriginText& text, const OriginTex
   }
   check_separator(*separator);
   std::vector<OriginText> parts;  // last first
+  const std::string backwards = reversed(text.str());
+  const std::string wanted = reversed(separator->str());
   size_t end = text.size();
   while (max_splits < 0 || static_cast<int64_t>(parts.size()) < max_splits) {
-    const size_t at = end < separator->size() ? kNone : text.str().rfind(separator->str(), end - separator->size());
-    if (at == kNone) {
+    const size_t from_end = find_bytes(backwards, wanted, text.size() - end);
+    if (from_end == kNone) {
       break;
     }
-    parts.push_back(text.slice(at + separator->size(), end));
-    end = at;
+    parts.push_back(text.slice(text.size() - from_end, end));
+    end = text.size() - from_end - wanted.size();
   }
   parts.push_back(text.slice(0, end));
   std::reverse(parts.begin(), parts.end());
@@ -169,7 +204,7 @@ OriginText replace(const OriginText& text, const OriginText& from, const OriginT
   size_t begin = 0;
   for (int64_t count = 0; max_count < 0 || count < max_count; ++count) {
     // An empty pattern is found before every character and at the end.
-    size_t at = from.empty() ? (begin <= text.size() ? begin : kNone) : text.str().find(from.str(), begin);
+    size_t at = from.empty() ? (begin <= text.size() ? begin : kNone) : find_bytes(text.str(), from.str(), begin);
     if (at == kNone) {
       break;
     }

@@ -10,6 +10,11 @@
 
 namespace stet::text {
 
+// Where `what` is in `text`, or npos; the last place for rfind. O(text + what) whatever they are, unlike std::string's: a
+// template may search for what a message says.
+size_t find_bytes(std::string_view text, std::string_view what, size_t from = 0);
+size_t rfind_bytes(std::string_view text, std::string_view what);
+
 // Strips white space, or the characters of `chars`.
 OriginText strip(const OriginText& text, const OriginText* chars, bool left, bool right);
 // No separator: at runs of white space. max_splits < 0: all.

@@ -19,7 +19,7 @@ bool is_float(Interpreter&, const Value& v, Args&) { return v.is_float(); }
 bool is_number(Interpreter&, const Value& v, Args&) { return v.is_number(); }
 bool is_string(Interpreter&, const Value& v, Args&) { return v.text() != nullptr; }
 bool is_mapping(Interpreter&, const Value& v, Args&) { return v.as_dict() != nullptr; }
-bool is_callable(Interpreter&, const Value& v, Args&) { return v.is_callable(); }
+bool is_callable(Interpreter&, const Value& v, Args&) { return v.is_callable() || v.is_undefined(); }  // as Python sees it
 
 bool is_iterable(Interpreter&, const Value& v, Args&) {
   return v.text() != nullptr || v.as_list() != nullptr || v.as_dict() != nullptr || v.as_loop() != nullptr || v.is_undefined();
@@ -29,38 +29,18 @@ bool is_iterable(Interpreter&, const Value& v, Args&) {
 bool is_sequence(Interpreter&, const Value& v, Args&) {
   const List* list = v.as_list();
   return v.text() != nullptr || v.as_dict() != nullptr || v.is_undefined() ||
-         (list != nullptr && list->kind != ListKind::kIterator);
+         (list != nullptr && list->kind != ListKind::kIterator && list->kind != ListKind::kView);
 }
 
-int64_t integer_of(const Value& value) {
-  if (value.is_bool()) {
-    return *value.get<bool>() ? 1 : 0;
-  }
-  if (!value.is_int()) {
-    throw JinjaError(value.is_undefined() ? value.get<Undefined>()->what
-                                          : "the test needs an integer, not '" + value.type_name() + "'");
-  }
-  return *value.get<int64_t>();
+bool leaves(Interpreter& run, const Value& v, const Value& divisor, int64_t remainder) {
+  return run.equal(arithmetic(run, "%", v, divisor), remainder);
 }
+bool is_odd(Interpreter& run, const Value& v, Args&) { return leaves(run, v, int64_t{2}, 1); }
+bool is_even(Interpreter& run, const Value& v, Args&) { return leaves(run, v, int64_t{2}, 0); }
+bool divisible_by(Interpreter& run, const Value& v, Args& args) { return leaves(run, v, args.required("num"), 0); }
 
-bool is_odd(Interpreter&, const Value& v, Args&) { return integer_of(v) % 2 != 0; }
-bool is_even(Interpreter&, const Value& v, Args&) { return integer_of(v) % 2 == 0; }
-bool divisible_by(Interpreter&, const Value& v, Args& args) {
-  const int64_t by = integer_of(args.required("num"));
-  if (by == 0) {
-    throw JinjaError("division by zero");
-  }
-  return by == -1 || integer_of(v) % by == 0;
-}
-
-bool has_case(const Value& v, Case how) {  // str.islower, str.isupper: some cased character, all of that case
-  const OriginText text = to_text(v);
-  const std::string changed = change_case(text, how).str();
-  const std::string other = change_case(text, how == Case::kUpper ? Case::kLower : Case::kUpper).str();
-  return changed == text.str() && other != text.str();
-}
-bool is_lower(Interpreter&, const Value& v, Args&) { return has_case(v, Case::kLower); }
-bool is_upper(Interpreter&, const Value& v, Args&) { return has_case(v, Case::kUpper); }
+bool is_lower(Interpreter& run, const Value& v, Args&) { return has_case(run.to_text(v), Case::kLower); }
+bool is_upper(Interpreter& run, const Value& v, Args&) { return has_case(run.to_text(v), Case::kUpper); }
 
 bool eq(Interpreter& run, const Value& v, Args& args) { return run.equal(v, args.required("other")); }
 bool ne(Interpreter& run, const Value& v, Args& args) { return !run.equal(v, args.required("other")); }
@@ -82,8 +62,16 @@ bool same_as(Interpreter& run, const Value& v, Args& args) {
   return v.type_name() == other.type_name() && run.equal(v, other);
 }
 
-bool is_filter(Interpreter&, const Value& v, Args&) { return v.text() != nullptr && find_filter(v.text()->str()) != nullptr; }
-bool is_test(Interpreter&, const Value& v, Args&) { return v.text() != nullptr && find_test(v.text()->str()) != nullptr; }
+// A look-up in a dict: lists and dicts are no keys.
+bool is_name(const Value& v) {
+  const List* list = v.as_list();
+  if (v.as_dict() != nullptr || (list != nullptr && list->kind != ListKind::kIterator && list->kind != ListKind::kRange)) {
+    check_key(v);
+  }
+  return v.text() != nullptr;
+}
+bool is_filter(Interpreter&, const Value& v, Args&) { return is_name(v) && find_filter(v.text()->str()) != nullptr; }
+bool is_test(Interpreter&, const Value& v, Args&) { return is_name(v) && find_test(v.text()->str()) != nullptr; }
 
 constexpr ValueTest kTests[] = {
     {"defined", is_defined},   {"undefined", is_undefined}, {"none", is_none},         {"boolean", is_boolean},

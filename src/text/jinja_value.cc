@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <compare>
+#include <utility>
 
 #include "src/text/jinja_case.h"
 #include "src/text/utf8.h"
@@ -34,15 +36,38 @@ double as_double(const Value& value) {
   return *value.get<double>();
 }
 
-bool both_integral(const Value& a, const Value& b) { return !a.is_float() && !b.is_float(); }
-
 int64_t as_int(const Value& value) {
   const auto* b = value.get<bool>();
   return b != nullptr ? (*b ? 1 : 0) : *value.get<int64_t>();
 }
 
-// Kinds that compare with each other: list with list, tuple with tuple.
-bool same_kind(const List& a, const List& b) { return (a.kind == ListKind::kTuple) == (b.kind == ListKind::kTuple); }
+// Kinds that compare with each other: list with list, tuple with tuple; an iterator only with itself.
+bool same_kind(const List& a, const List& b) { return a.kind == b.kind && a.kind != ListKind::kIterator; }
+bool has_order(const List& list) { return list.kind == ListKind::kList || list.kind == ListKind::kTuple; }
+
+// Exact, as in Python: converting the integer would round it.
+std::strong_ordering compare_integers(int64_t a, int64_t b) { return a <=> b; }
+std::partial_ordering compare_mixed(int64_t a, double b) {
+  if (std::isnan(b)) {
+    return std::partial_ordering::unordered;
+  }
+  constexpr double kTwo63 = 9223372036854775808.0;
+  if (b >= kTwo63 || b < -kTwo63) {
+    return b > 0 ? std::partial_ordering::less : std::partial_ordering::greater;
+  }
+  const double whole = std::trunc(b);  // in range of int64_t, and exact there
+  const auto by_whole = compare_integers(a, static_cast<int64_t>(whole));
+  return by_whole != 0 ? std::partial_ordering(by_whole) : whole <=> b;
+}
+std::partial_ordering compare_numbers(const Value& a, const Value& b) {
+  if (a.is_float() && b.is_float()) {
+    return *a.get<double>() <=> *b.get<double>();
+  }
+  if (a.is_float()) {
+    return 0 <=> compare_mixed(as_int(b), *a.get<double>());
+  }
+  return b.is_float() ? compare_mixed(as_int(a), *b.get<double>()) : compare_integers(as_int(a), as_int(b));
+}
 
 bool equal_dicts(const Dict& a, const Dict& b) {
   return a.items.size() == b.items.size() && std::all_of(a.items.begin(), a.items.end(), [&](const auto& item) {
@@ -92,9 +117,14 @@ std::string text_repr(std::string_view text) {
   return out;
 }
 
+// Python shows an address or a name of its own here, which no template can want.
+std::string no_text(const std::string& type) {
+  throw JinjaError("a value of type '" + type + "' has no text (a list has: |list)");
+}
+
 std::string list_repr(const List& list) {
-  if (list.kind == ListKind::kIterator) {
-    return "<generator object>";
+  if (!has_order(list)) {
+    return no_text(list.kind == ListKind::kIterator ? "generator" : list.kind == ListKind::kRange ? "range" : "dict view");
   }
   const bool tuple = list.kind == ListKind::kTuple;
   std::string out(1, tuple ? '(' : '[');
@@ -172,7 +202,8 @@ std::string Value::type_name() const {
       case ListKind::kList: return "list";
       case ListKind::kTuple: return "tuple";
       case ListKind::kIterator: return "generator";
-      case ListKind::kView: return "view";
+      case ListKind::kRange: return "range";
+      case ListKind::kView: return "dict view";
     }
   }
   return kNames[v_.index()];
@@ -194,12 +225,17 @@ const Value* Dict::find(const Value& key) const {
   return index == items.size() ? nullptr : &items[index].second;
 }
 
-void Dict::set(const Value& key, Value value) {
+void check_key(const Value& key) {
   const List* tuple = key.as_list();
-  if (!(key.text() != nullptr || key.is_number() || key.is_none() ||
-        (tuple != nullptr && tuple->kind == ListKind::kTuple))) {
-    throw JinjaError("a dict key must be a string, a number or none, not " + key.type_name());
+  if (tuple != nullptr && tuple->kind == ListKind::kTuple) {
+    std::for_each(tuple->items.begin(), tuple->items.end(), check_key);
+  } else if (key.text() == nullptr && !key.is_number() && !key.is_none()) {
+    throw JinjaError("a dict key must be a string, a number or none, not '" + key.type_name() + "'");
   }
+}
+
+void Dict::set(const Value& key, Value value) {
+  check_key(key);
   const size_t index = index_of(key);
   if (index < items.size()) {
     extent.weight -= extent_of(items[index].second).weight;
@@ -217,7 +253,7 @@ void Dict::set(const Value& key, Value value) {
 
 bool equal(const Value& a, const Value& b) {
   if (a.is_number() && b.is_number()) {
-    return both_integral(a, b) ? as_int(a) == as_int(b) : as_double(a) == as_double(b);
+    return compare_numbers(a, b) == 0;
   }
   if (a.text() != nullptr && b.text() != nullptr) {
     return a.text()->str() == b.text()->str();
@@ -239,12 +275,13 @@ bool equal(const Value& a, const Value& b) {
 
 bool less(const Value& a, const Value& b) {
   if (a.is_number() && b.is_number()) {
-    return both_integral(a, b) ? as_int(a) < as_int(b) : as_double(a) < as_double(b);
+    return compare_numbers(a, b) < 0;
   }
   if (a.text() != nullptr && b.text() != nullptr) {
     return a.text()->str() < b.text()->str();  // UTF-8 order is code point order
   }
-  if (a.as_list() != nullptr && b.as_list() != nullptr && same_kind(*a.as_list(), *b.as_list())) {
+  if (a.as_list() != nullptr && b.as_list() != nullptr && same_kind(*a.as_list(), *b.as_list()) &&
+      has_order(*a.as_list())) {
     const auto& x = a.as_list()->items;
     const auto& y = b.as_list()->items;
     for (size_t i = 0; i < std::min(x.size(), y.size()); ++i) {
@@ -266,13 +303,17 @@ Value compare_key(const Value& value, bool case_sensitive) {
 
 std::shared_ptr<const List> iterate(const Value& value) {
   if (const auto* l = value.get<std::shared_ptr<const List>>()) {
-    if ((*l)->kind == ListKind::kIterator) {
-      if ((*l)->consumed) {
-        return std::make_shared<const List>();
-      }
-      (*l)->consumed = true;
+    if ((*l)->kind != ListKind::kIterator) {
+      return *l;
     }
-    return *l;
+    const size_t begin = std::exchange((*l)->consumed, (*l)->items.size());
+    if (begin == 0) {
+      return *l;
+    }
+    auto rest = std::make_shared<List>();
+    rest->items.assign((*l)->items.begin() + static_cast<std::ptrdiff_t>(begin), (*l)->items.end());
+    rest->extent = (*l)->extent;  // at most
+    return rest;
   }
   auto made = std::make_shared<List>();
   if (const OriginText* text = value.text()) {
@@ -359,7 +400,7 @@ std::string repr(const Value& value) {
   if (const Dict* dict = value.as_dict()) {
     return dict_repr(*dict);
   }
-  return "<" + value.type_name() + ">";
+  return no_text(value.type_name());
 }
 
 }  // namespace stet::text

@@ -47,7 +47,8 @@ struct Builtin {
   std::string name;  // a global function: range, namespace ...
 };
 
-enum class ListKind : uint8_t { kList, kTuple, kIterator, kView };  // kIterator: one pass, no length; kView: range, dict views
+// kIterator: one pass, no length; kView: keys, values, items of a dict: no index.
+enum class ListKind : uint8_t { kList, kTuple, kIterator, kRange, kView };
 
 class Value {
  public:
@@ -129,7 +130,7 @@ Extent extent_of(const Value& value);
 struct List {
   std::vector<Value> items;
   ListKind kind = ListKind::kList;
-  mutable bool consumed = false;  // kIterator: the pass is over
+  mutable size_t consumed = 0;    // kIterator: items that were taken
   Extent extent{1, 1};            // set by Value::list
 };
 
@@ -144,6 +145,8 @@ struct Dict {
   size_t index_of(const Value& key) const;  // items.size() if absent
   std::unordered_map<std::string, size_t> by_text_;
 };
+
+void check_key(const Value& key);  // throws for what is no dict key
 
 struct Namespace {
   Dict attributes;  // owned by the render, so that a namespace may hold itself
@@ -163,7 +166,7 @@ Value compare_key(const Value& value, bool case_sensitive);  // strings in lower
 std::shared_ptr<const List> iterate(const Value& value);
 int64_t length_of(const Value& value);  // throws for what has no length
 
-// str(): strings keep their origin, everything else is data.
+// str(): strings keep their origin, everything else is data. Throws for what has only an address to show.
 OriginText to_text(const Value& value);
 std::string repr(const Value& value);
 std::string float_repr(double value);

@@ -81,10 +81,13 @@ def tiny_goldens():
     )
 
 
+def strings(field):
+    return [bytes(field.parts[i]).decode() for i in field.data]
+
+
 def model_goldens(path):
     reader = GGUFReader(path)
-    tokens = reader.fields["tokenizer.ggml.tokens"].contents()
-    merges = reader.fields["tokenizer.ggml.merges"].contents()
+    tokens, merges = (strings(reader.fields[f"tokenizer.ggml.{name}"]) for name in ("tokens", "merges"))
     made = build(tokens, merges, "smollm")
     known = set(tokens)
     spelling = byte_alphabet()
