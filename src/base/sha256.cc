@@ -9,17 +9,23 @@ namespace stet {
 struct Sha256::State {
   EVP_MD_CTX* context = EVP_MD_CTX_new();
   ~State() { EVP_MD_CTX_free(context); }
-  void restart() { STET_CHECK(EVP_DigestInit_ex(context, EVP_sha256(), nullptr) == 1, "OpenSSL has SHA-256"); }
+  void restart() {
+    STET_CHECK(EVP_DigestInit_ex(context, EVP_sha256(), nullptr) == 1, "OpenSSL has SHA-256");
+  }
 };
 
-Sha256::Sha256() : state_(std::make_unique<State>()) { state_->restart(); }
+Sha256::Sha256() : state_(std::make_unique<State>()) {
+  state_->restart();
+}
 Sha256::~Sha256() = default;
 
 void Sha256::update(std::span<const std::byte> bytes) {
   STET_CHECK(EVP_DigestUpdate(state_->context, bytes.data(), bytes.size()) == 1, "SHA-256 update");
 }
 
-void Sha256::update(std::string_view text) { update(std::as_bytes(std::span(text))); }
+void Sha256::update(std::string_view text) {
+  update(std::as_bytes(std::span(text)));
+}
 
 void Sha256::update_field(std::string_view tag, std::span<const std::byte> value) {
   const std::array<uint64_t, 2> lengths = {tag.size(), value.size()};
@@ -36,8 +42,9 @@ void Sha256::update_field(std::string_view tag, std::string_view value) {
 Sha256Digest Sha256::finish() {
   Sha256Digest digest{};
   unsigned int size = 0;
-  STET_CHECK(EVP_DigestFinal_ex(state_->context, digest.data(), &size) == 1 && size == digest.size(),
-             "SHA-256 gives 32 bytes");
+  STET_CHECK(
+      EVP_DigestFinal_ex(state_->context, digest.data(), &size) == 1 && size == digest.size(),
+      "SHA-256 gives 32 bytes");
   state_->restart();
   return digest;
 }

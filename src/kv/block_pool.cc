@@ -47,7 +47,8 @@ std::optional<BlockId> BlockPool::take_free() {
 
 void BlockPool::add_ref(BlockId block) {
   Block& b = blocks_[block.v];
-  STET_CHECK(b.refs > 0 || (b.published && b.state != BlockState::kFree), "a free block has no content to share");
+  STET_CHECK(b.refs > 0 || (b.published && b.state != BlockState::kFree),
+             "a free block has no content to share");
   if (b.state == BlockState::kCached) {
     lru_remove(block);
   }
@@ -96,7 +97,8 @@ void BlockPool::fence_passed(uint64_t step) {
     const Quarantined entry = quarantine_.front();
     quarantine_.pop_front();
     const Block& b = blocks_[entry.block.v];
-    // A hit may have taken the block out again, and its release may have put it back with a later fence.
+    // A hit may have taken the block out again, and its release may have put it back with a later
+    // fence.
     if (b.state == BlockState::kQuarantined && b.fence == entry.fence) {
       settle(entry.block);
     }
@@ -129,12 +131,14 @@ void BlockPool::lru_remove(BlockId block) {
 Status BlockPool::check_lists(std::vector<uint8_t>* seen) const {
   for (BlockId block : free_) {
     if (state(block) != BlockState::kFree || (*seen)[block.v]++ != 0) {
-      return internal_error("block " + std::to_string(block.v) + " stands wrongly on the free list");
+      return internal_error("block " + std::to_string(block.v) +
+                            " stands wrongly on the free list");
     }
   }
   for (BlockId block = lru_head_; block != kNoBlock; block = blocks_[block.v].next) {
     if (state(block) != BlockState::kCached || (*seen)[block.v]++ != 0) {
-      return internal_error("block " + std::to_string(block.v) + " stands wrongly in the eviction order");
+      return internal_error("block " + std::to_string(block.v) +
+                            " stands wrongly in the eviction order");
     }
   }
   for (const Quarantined& q : quarantine_) {
@@ -165,8 +169,9 @@ Status BlockPool::check_integrity(const std::vector<uint32_t>& refs_held) const 
       expected = BlockState::kCached;
     }
     if (b.state != expected || (b.refs == 0) != (seen[i] == 1)) {
-      return internal_error(name + " is in state " + std::to_string(static_cast<int>(b.state)) + ", not " +
-                            std::to_string(static_cast<int>(expected)) + ", or lost to its list");
+      return internal_error(name + " is in state " + std::to_string(static_cast<int>(b.state)) +
+                            ", not " + std::to_string(static_cast<int>(expected)) +
+                            ", or lost to its list");
     }
     switch (b.state) {
       case BlockState::kFree: ++counted.free; break;

@@ -21,7 +21,9 @@ KvCache::Entry& KvCache::entry(SeqId seq) {
   STET_CHECK(it != entries_.end(), "the KV cache was told of every sequence");
   return *it->second;
 }
-const KvCache::Entry& KvCache::entry(SeqId seq) const { return const_cast<KvCache*>(this)->entry(seq); }
+const KvCache::Entry& KvCache::entry(SeqId seq) const {
+  return const_cast<KvCache*>(this)->entry(seq);
+}
 
 void KvCache::add_sequence(SeqId seq, const Sha256Digest& cache_namespace) {
   auto e = std::make_unique<Entry>();
@@ -35,9 +37,15 @@ void KvCache::remove_sequence(SeqId seq) {
   entries_.erase(seq);
 }
 
-uint32_t KvCache::num_blocks_of(SeqId seq) const { return static_cast<uint32_t>(entry(seq).table.size()); }
-bool KvCache::destroy_pending(SeqId seq) const { return entry(seq).destroy_pending; }
-std::span<const BlockId> KvCache::table(SeqId seq) const { return entry(seq).table; }
+uint32_t KvCache::num_blocks_of(SeqId seq) const {
+  return static_cast<uint32_t>(entry(seq).table.size());
+}
+bool KvCache::destroy_pending(SeqId seq) const {
+  return entry(seq).destroy_pending;
+}
+std::span<const BlockId> KvCache::table(SeqId seq) const {
+  return entry(seq).table;
+}
 
 uint32_t KvCache::num_exclusive_blocks_of(SeqId seq) const {
   if (fence() != 0) {
@@ -55,12 +63,17 @@ ChainBlock KvCache::chain_block(Entry& e, uint32_t index, std::span<const uint32
   const size_t n = options_.block_tokens;
   while (e.chain.size() <= index) {
     const size_t i = e.chain.size();
-    e.chain.push_back(options_.chain_hash(i == 0 ? e.root : e.chain[i - 1], token_ids.subspan(i * n, n)));
+    e.chain.push_back(
+        options_.chain_hash(i == 0 ? e.root : e.chain[i - 1], token_ids.subspan(i * n, n)));
   }
-  return {.parent = kNoBlock, .root = &e.root, .hash = &e.chain[index], .token_ids = token_ids.subspan(index * n, n)};
+  return {.parent = kNoBlock,
+          .root = &e.root,
+          .hash = &e.chain[index],
+          .token_ids = token_ids.subspan(index * n, n)};
 }
 
-// Walks on from block `index` of the chain, whose parent is e.hit_leaf; returns the number of blocks of the whole hit.
+// Walks on from block `index` of the chain, whose parent is e.hit_leaf; returns the number of
+// blocks of the whole hit.
 uint32_t KvCache::extend_hit(Entry& e, uint32_t index, std::span<const uint32_t> token_ids) {
   const size_t max_blocks = token_ids.empty() ? 0 : (token_ids.size() - 1) / options_.block_tokens;
   for (; index < max_blocks; ++index) {
@@ -81,7 +94,8 @@ PrefixHit KvCache::match(SeqId seq, std::span<const uint32_t> token_ids) {
     return {};
   }
   if (e.hit_epoch != index_.epoch() || e.hit_known_tokens != token_ids.size()) {
-    // Only leaves are evicted: while the deepest block of the hit is the same node, all of it is there.
+    // Only leaves are evicted: while the deepest block of the hit is the same node, all of it is
+    // there.
     const bool holds = e.hit_blocks > 0 && index_.generation(e.hit_leaf) == e.hit_generation;
     if (!holds) {
       e.hit_blocks = 0;
@@ -93,7 +107,8 @@ PrefixHit KvCache::match(SeqId seq, std::span<const uint32_t> token_ids) {
     e.hit_known_tokens = token_ids.size();
   }
   PrefixHit hit{.num_tokens = e.hit_blocks * options_.block_tokens};
-  // A parent has at least the references of its child: the unreferenced blocks are the deepest ones.
+  // A parent has at least the references of its child: the unreferenced blocks are the deepest
+  // ones.
   for (BlockId b = e.hit_leaf; b != kNoBlock && pool_.refs(b) == 0; b = index_.parent(b)) {
     ++hit.num_unreferenced_blocks;
   }
@@ -126,7 +141,8 @@ void KvCache::publish_up_to(Entry& e, std::span<const uint32_t> token_ids, uint3
     return;
   }
   while ((e.num_published + 1) * options_.block_tokens <= num_positions) {
-    if (!pool_.published(e.table[e.num_published]) && !swap_or_insert(e, e.num_published, token_ids)) {
+    if (!pool_.published(e.table[e.num_published]) &&
+        !swap_or_insert(e, e.num_published, token_ids)) {
       e.collided = true;
       return;
     }
@@ -219,7 +235,8 @@ Status KvCache::check_integrity() const {
   for (uint32_t i = 0; i < options_.num_blocks; ++i) {
     const BlockId block{i};
     if (pool_.published(block) != index_.contains(block)) {
-      return internal_error("block " + std::to_string(i) + ": pool and prefix index disagree about publication");
+      return internal_error("block " + std::to_string(i) +
+                            ": pool and prefix index disagree about publication");
     }
     if (index_.contains(block) && index_.parent(block) != kNoBlock &&
         pool_.refs(index_.parent(block)) < pool_.refs(block)) {

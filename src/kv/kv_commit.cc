@@ -1,4 +1,5 @@
-// KvCache::commit: first the counts on scratch, then the same moves on the real pool. Nothing can fail in between.
+// KvCache::commit: first the counts on scratch, then the same moves on the real pool. Nothing can
+// fail in between.
 #include "src/kv/kv_entry.h"
 #include "stet/base/check.h"
 #include "stet/kv/kv_cache.h"
@@ -10,7 +11,8 @@ uint32_t blocks_for(uint32_t num_positions, uint32_t block_tokens) {
 }
 }  // namespace
 
-// An admitted sequence starts at first_pos: the prefix below it comes from the index or from a sibling.
+// An admitted sequence starts at first_pos: the prefix below it comes from the index or from a
+// sibling.
 bool KvCache::admit(Trial* trial, SeqId seq, uint32_t first_pos, SeqId fork_source) {
   const auto it = entries_.find(seq);
   if (it == entries_.end() || it->second->live || it->second->destroy_pending) {
@@ -19,7 +21,8 @@ bool KvCache::admit(Trial* trial, SeqId seq, uint32_t first_pos, SeqId fork_sour
   Entry& e = *it->second;
   const uint32_t shared_blocks = first_pos / options_.block_tokens;
   if (fork_source == SeqId{}) {
-    const bool hit_holds = first_pos == 0 || (e.hit_blocks == shared_blocks && first_pos % options_.block_tokens == 0 &&
+    const bool hit_holds = first_pos == 0 || (e.hit_blocks == shared_blocks &&
+                                              first_pos % options_.block_tokens == 0 &&
                                               index_.generation(e.hit_leaf) == e.hit_generation);
     if (!hit_holds) {
       return false;
@@ -31,7 +34,8 @@ bool KvCache::admit(Trial* trial, SeqId seq, uint32_t first_pos, SeqId fork_sour
     }
   } else {
     const auto source = entries_.find(fork_source);
-    if (source == entries_.end() || !source->second->live || source->second->num_computed < first_pos) {
+    if (source == entries_.end() || !source->second->live ||
+        source->second->num_computed < first_pos) {
       return false;
     }
     for (uint32_t i = 0; i < shared_blocks; ++i) {
@@ -89,7 +93,8 @@ bool KvCache::fits(const StepPlan& plan) {
     if (!e.admitting && (!e.live || s.first_pos != e.num_scheduled)) {
       return false;
     }
-    const uint32_t held = e.admitting ? s.first_pos / options_.block_tokens : static_cast<uint32_t>(e.table.size());
+    const uint32_t held =
+        e.admitting ? s.first_pos / options_.block_tokens : static_cast<uint32_t>(e.table.size());
     const uint32_t needed = blocks_for(s.first_pos + s.num_scheduled_tokens, options_.block_tokens);
     if (needed != held + s.num_new_blocks) {
       return false;
@@ -186,7 +191,8 @@ void KvCache::append_blocks(Entry& e, const ScheduledSeq& s, SeqId fork_source, 
   }
 }
 
-void KvCache::emit(StepBatch* batch, KvOpKind kind, SeqId seq, uint32_t first, std::span<const BlockId> slots) {
+void KvCache::emit(StepBatch* batch, KvOpKind kind, SeqId seq, uint32_t first,
+                   std::span<const BlockId> slots) {
   batch->kv_ops.push_back({.kind = kind,
                            .group = 0,
                            .seq = seq,

@@ -11,14 +11,17 @@ struct KvCache::Entry {
   SeqId seq;
   Sha256Digest root{};
   std::vector<BlockId> table;
-  std::vector<Sha256Digest> chain;  // H_0, H_1 ... as far as anybody asked; known tokens only grow, so it stays valid
-  uint32_t num_published = 0;       // leading blocks of the table that stand in the index
-  uint32_t num_computed = 0;        // positions whose step has completed
-  uint32_t num_scheduled = 0;       // positions that will be computed once all steps in flight have completed
-  uint32_t incarnation = 0;         // counts releases
-  bool live = false;                // the backend has a table for it
-  bool destroy_pending = false;     // the operation waits for a batch
-  bool collided = false;            // its chain met a truncated-hash collision: deeper blocks cannot be reached
+  std::vector<Sha256Digest>
+      chain;  // H_0, H_1 ... as far as anybody asked; known tokens only grow, so it stays valid
+  uint32_t num_published = 0;  // leading blocks of the table that stand in the index
+  uint32_t num_computed = 0;   // positions whose step has completed
+  uint32_t num_scheduled =
+      0;  // positions that will be computed once all steps in flight have completed
+  uint32_t incarnation = 0;      // counts releases
+  bool live = false;             // the backend has a table for it
+  bool destroy_pending = false;  // the operation waits for a batch
+  bool collided =
+      false;  // its chain met a truncated-hash collision: deeper blocks cannot be reached
 
   // The hit while it waits: a chain in the index, remembered by its deepest block.
   uint32_t hit_blocks = 0;
@@ -32,7 +35,8 @@ struct KvCache::Entry {
   SeqId fork_source;
 };
 
-// Counts of a plan tried out on scratch: which blocks would be available if these references came and went.
+// Counts of a plan tried out on scratch: which blocks would be available if these references came
+// and went.
 class KvCache::Trial {
  public:
   explicit Trial(KvCache* kv) : kv_(kv), num_available_(kv->pool_.num_available()) {}
@@ -53,7 +57,8 @@ class KvCache::Trial {
   void acquire(BlockId block) {
     const bool was_referenced = kv_->pool_.refs(block) > 0;
     if (change(block, +1) == 1) {
-      const bool counted = was_referenced ? kv_->fence() == 0 : kv_->pool_.state(block) == BlockState::kCached;
+      const bool counted =
+          was_referenced ? kv_->fence() == 0 : kv_->pool_.state(block) == BlockState::kCached;
       num_available_ -= counted ? 1 : 0;
     }
   }

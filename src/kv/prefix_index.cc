@@ -9,7 +9,8 @@
 
 namespace stet::kv {
 
-static_assert(std::endian::native == std::endian::little, "the chain hashes token ids as u32 little-endian");
+static_assert(std::endian::native == std::endian::little,
+              "the chain hashes token ids as u32 little-endian");
 
 Sha256Digest sha256_chain(const Sha256Digest& parent, std::span<const uint32_t> block_token_ids) {
   thread_local std::vector<std::byte> buffer;  // one hash call over one run of bytes
@@ -37,7 +38,8 @@ bool PrefixIndex::same(BlockId block, const ChainBlock& chain_block) const {
   const Node& node = nodes_[block.v];
   const uint32_t* stored = token_ids_.data() + static_cast<size_t>(block.v) * block_tokens_;
   return node.parent == chain_block.parent && node.root == *chain_block.root &&
-         std::equal(chain_block.token_ids.begin(), chain_block.token_ids.end(), stored, stored + block_tokens_);
+         std::equal(chain_block.token_ids.begin(), chain_block.token_ids.end(), stored,
+                    stored + block_tokens_);
 }
 
 BlockId PrefixIndex::find(const ChainBlock& chain_block) const {
@@ -47,7 +49,8 @@ BlockId PrefixIndex::find(const ChainBlock& chain_block) const {
 
 bool PrefixIndex::insert(BlockId block, const ChainBlock& chain_block) {
   STET_CHECK(chain_block.token_ids.size() == block_tokens_, "only full blocks are published");
-  STET_CHECK(chain_block.parent == kNoBlock || contains(chain_block.parent), "a published block's parent is published");
+  STET_CHECK(chain_block.parent == kNoBlock || contains(chain_block.parent),
+             "a published block's parent is published");
   const Key key = key_of(*chain_block.hash);
   if (!by_hash_.try_emplace(key, block).second) {
     return false;
@@ -89,17 +92,20 @@ Status PrefixIndex::check_integrity() const {
     present += node.present ? 1 : 0;
     if (node.present && node.parent != kNoBlock) {
       if (!contains(node.parent) || nodes_[node.parent.v].root != node.root) {
-        return internal_error("a node of the prefix index has lost its parent or reaches two namespaces");
+        return internal_error(
+            "a node of the prefix index has lost its parent or reaches two namespaces");
       }
       ++children[node.parent.v];
     }
   }
   for (uint32_t i = 0; i < nodes_.size(); ++i) {
     if (nodes_[i].present && nodes_[i].num_children != children[i]) {
-      return internal_error("block " + std::to_string(i) + " miscounts its children in the prefix index");
+      return internal_error("block " + std::to_string(i) +
+                            " miscounts its children in the prefix index");
     }
   }
-  return present == by_hash_.size() ? Status() : internal_error("the prefix index and its hash table differ");
+  return present == by_hash_.size() ? Status()
+                                    : internal_error("the prefix index and its hash table differ");
 }
 
 }  // namespace stet::kv

@@ -35,7 +35,8 @@ void Histogram::observe(double value) {
   }
 }
 
-// prometheus-cpp gives back the same series for the same name and labels; a family must be built only once.
+// prometheus-cpp gives back the same series for the same name and labels; a family must be built
+// only once.
 struct Metrics::Impl {
   mutable std::mutex mutex;
   prometheus::Registry registry{prometheus::Registry::InsertBehavior::Merge};
@@ -47,14 +48,16 @@ Metrics::~Metrics() = default;
 Counter Metrics::counter(const std::string& name, const std::string& help, const Labels& labels) {
   std::lock_guard lock(impl_->mutex);
   Counter handle;
-  handle.impl_ = &prometheus::BuildCounter().Name(name).Help(help).Register(impl_->registry).Add(labels);
+  handle.impl_ =
+      &prometheus::BuildCounter().Name(name).Help(help).Register(impl_->registry).Add(labels);
   return handle;
 }
 
 Gauge Metrics::gauge(const std::string& name, const std::string& help, const Labels& labels) {
   std::lock_guard lock(impl_->mutex);
   Gauge handle;
-  handle.impl_ = &prometheus::BuildGauge().Name(name).Help(help).Register(impl_->registry).Add(labels);
+  handle.impl_ =
+      &prometheus::BuildGauge().Name(name).Help(help).Register(impl_->registry).Add(labels);
   return handle;
 }
 
@@ -62,8 +65,11 @@ Histogram Metrics::histogram(const std::string& name, const std::string& help,
                              const std::vector<double>& buckets, const Labels& labels) {
   std::lock_guard lock(impl_->mutex);
   Histogram handle;
-  handle.impl_ =
-      &prometheus::BuildHistogram().Name(name).Help(help).Register(impl_->registry).Add(labels, buckets);
+  handle.impl_ = &prometheus::BuildHistogram()
+                      .Name(name)
+                      .Help(help)
+                      .Register(impl_->registry)
+                      .Add(labels, buckets);
   return handle;
 }
 

@@ -96,7 +96,8 @@ class ModelService final : public ModelBase {
   ServerUnaryReactor* GetModel(CallbackServerContext* context, const ByteBuffer* in,
                                ByteBuffer* out) override {
     return unary<v1::GetModelRequest, v1::Model>(
-        *hooks_, context, in, out, [&](const v1::GetModelRequest& request, v1::Model* response) -> Refusal {
+        *hooks_, context, in, out,
+        [&](const v1::GetModelRequest& request, v1::Model* response) -> Refusal {
           std::string known;
           for (v1::Model& model : service_->models()) {
             if (request.model().empty() || request.model() == model.id()) {

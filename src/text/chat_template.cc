@@ -18,10 +18,13 @@ using Json = nlohmann::ordered_json;
 constexpr size_t kMaxSourceBytes = 1u << 20;  // real templates: up to 30 KiB
 constexpr size_t kMaxErrorBytes = 400;        // raise_exception may quote a message
 
-// Stands in for an empty final message, so that there is something to cut at. No text processing changes a noncharacter.
+// Stands in for an empty final message, so that there is something to cut at. No text processing
+// changes a noncharacter.
 constexpr std::string_view kNothing = "\U0010FFFF";
 
-OriginText literal(std::string_view text) { return {text, Origin::kTemplate}; }
+OriginText literal(std::string_view text) {
+  return {text, Origin::kTemplate};
+}
 
 Status error_status(const std::string& prefix, const std::string& what) {
   std::string message = prefix + what.substr(0, kMaxErrorBytes);
@@ -48,7 +51,8 @@ Value from_json(const Json& json, int depth) {
     case Json::value_t::boolean: return json.get<bool>();
     case Json::value_t::number_integer: return json.get<int64_t>();
     case Json::value_t::number_unsigned:
-      return json.get<uint64_t>() <= INT64_MAX ? Value(json.get<int64_t>()) : Value(json.get<double>());
+      return json.get<uint64_t>() <= INT64_MAX ? Value(json.get<int64_t>())
+                                               : Value(json.get<double>());
     case Json::value_t::number_float: return json.get<double>();
     case Json::value_t::string: return Value::data(json.get_ref<const std::string&>());
     case Json::value_t::array: {
@@ -69,7 +73,8 @@ Value from_json(const Json& json, int depth) {
   }
 }
 
-// Templates want the arguments of a call as an object, as vLLM hands them over; text that is none stays text.
+// Templates want the arguments of a call as an object, as vLLM hands them over; text that is none
+// stays text.
 Value arguments_value(const std::string& arguments_json) {
   const Json parsed = Json::parse(arguments_json, nullptr, false);
   return parsed.is_object() ? from_json(parsed, 0) : Value::data(arguments_json);
@@ -92,7 +97,8 @@ Value tool_calls_value(const std::vector<ToolCall>& calls) {
   return Value::list(std::move(values));
 }
 
-// Roles of the closed set may be part of a special token ("<|" + role + "|>"); any other text may not.
+// Roles of the closed set may be part of a special token ("<|" + role + "|>"); any other text may
+// not.
 OriginText role_text(const std::string& role) {
   static constexpr std::string_view kRoles[] = {"system", "developer", "user", "assistant", "tool"};
   const bool known = std::find(std::begin(kRoles), std::end(kRoles), role) != std::end(kRoles);
@@ -118,7 +124,8 @@ Value message_value(const ChatMessage& message, const Value& content) {
 Status check_utf8(const ChatInput& input) {
   auto check = [](const std::string& text, size_t message, const char* field) {
     return is_valid_utf8(text) ? Status()
-                               : invalid_argument("messages[" + std::to_string(message) + "]." + field + " is no valid UTF-8");
+                               : invalid_argument("messages[" + std::to_string(message) + "]." +
+                                                  field + " is no valid UTF-8");
   };
   for (size_t i = 0; i < input.messages.size(); ++i) {
     const ChatMessage& message = input.messages[i];
@@ -146,13 +153,15 @@ Status set_kwargs(const std::string& kwargs_json, Interpreter* run) {
   if (!parsed.is_object()) {
     return invalid_argument("chat_template_kwargs must be a JSON object");
   }
-  static constexpr std::string_view kReserved[] = {"messages", "add_generation_prompt", "bos_token", "eos_token", "tools",
-                                                   "documents"};
+  static constexpr std::string_view kReserved[] = {
+      "messages", "add_generation_prompt", "bos_token", "eos_token", "tools", "documents"};
   for (const auto& [name, value] : parsed.items()) {
     if (value.is_structured()) {
-      return invalid_argument("chat_template_kwargs." + name + " must be a string, a number, a boolean or null");
+      return invalid_argument("chat_template_kwargs." + name +
+                              " must be a string, a number, a boolean or null");
     }
-    if (find_function(name) != nullptr || std::find(std::begin(kReserved), std::end(kReserved), name) != std::end(kReserved)) {
+    if (find_function(name) != nullptr ||
+        std::find(std::begin(kReserved), std::end(kReserved), name) != std::end(kReserved)) {
       return invalid_argument("chat_template_kwargs." + name + " is set by the server");
     }
     run->set_global(name, from_json(value, 0));
@@ -160,7 +169,8 @@ Status set_kwargs(const std::string& kwargs_json, Interpreter* run) {
   return {};
 }
 
-// Byte after (or, for a stand-in, before) what is left of the final message; npos if the template does not print it.
+// Byte after (or, for a stand-in, before) what is left of the final message; npos if the template
+// does not print it.
 size_t end_of_final_message(const OriginText& text, bool stand_in) {
   size_t begin = 0;
   size_t end = std::string::npos;
@@ -177,7 +187,8 @@ std::vector<TextSegment> to_segments(const OriginText& text, size_t end) {
   std::vector<TextSegment> segments;
   size_t begin = 0;
   for (const OriginText::Run& run : text.runs()) {
-    const std::string_view piece = std::string_view(text.str()).substr(begin, std::min(run.end, end) - begin);
+    const std::string_view piece =
+        std::string_view(text.str()).substr(begin, std::min(run.end, end) - begin);
     const bool is_template = run.origin == Origin::kTemplate;
     if (!segments.empty() && segments.back().is_template == is_template) {
       segments.back().text += piece;
@@ -194,18 +205,21 @@ std::vector<TextSegment> to_segments(const OriginText& text, size_t end) {
 
 class JinjaTemplate final : public ChatTemplate {
  public:
-  JinjaTemplate(std::string source, ParsedTemplate parsed) : source_(std::move(source)), parsed_(std::move(parsed)) {}
+  JinjaTemplate(std::string source, ParsedTemplate parsed)
+      : source_(std::move(source)), parsed_(std::move(parsed)) {}
 
   const std::string& source() const override { return source_; }
   bool uses_variable(std::string_view name) const override {
     return parsed_.read_names.contains(name) && !parsed_.local_names.contains(name);
   }
 
-  Result<std::vector<TextSegment>> render(const ChatInput& input, const TemplateLimits& limits) const override {
+  Result<std::vector<TextSegment>> render(const ChatInput& input,
+                                          const TemplateLimits& limits) const override {
     STET_RETURN_IF_ERROR(check_utf8(input));
     const bool continues = input.continue_final_message;
     if (continues && input.add_generation_prompt) {
-      return invalid_argument("add_generation_prompt and continue_final_message exclude each other");
+      return invalid_argument(
+          "add_generation_prompt and continue_final_message exclude each other");
     }
     if (continues && (input.messages.empty() || !input.messages.back().has_content)) {
       return invalid_argument("continue_final_message needs a final message with content");
@@ -220,7 +234,8 @@ class JinjaTemplate final : public ChatTemplate {
   }
 
  private:
-  Result<std::vector<TextSegment>> render_checked(const ChatInput& input, const TemplateLimits& limits) const {
+  Result<std::vector<TextSegment>> render_checked(const ChatInput& input,
+                                                  const TemplateLimits& limits) const {
     Interpreter run(parsed_, limits, input.now_unix_s);
     STET_RETURN_IF_ERROR(set_kwargs(input.kwargs_json, &run));
     bool stand_in = false;
@@ -244,7 +259,8 @@ class JinjaTemplate final : public ChatTemplate {
     if (input.continue_final_message) {
       end = end_of_final_message(text, stand_in);
       if (end == std::string::npos) {
-        return invalid_argument("continue_final_message: the chat template does not print the final message's text");
+        return invalid_argument(
+            "continue_final_message: the chat template does not print the final message's text");
       }
     }
     return to_segments(text, end);
@@ -265,7 +281,8 @@ Result<std::shared_ptr<const ChatTemplate>> ChatTemplate::parse(std::string_view
     return invalid_argument("chat template: no valid UTF-8");
   }
   try {
-    return std::shared_ptr<const ChatTemplate>(std::make_shared<JinjaTemplate>(std::string(source), parse_template(source)));
+    return std::shared_ptr<const ChatTemplate>(
+        std::make_shared<JinjaTemplate>(std::string(source), parse_template(source)));
   } catch (const JinjaError& error) {
     return error_status("chat template, ", error.what());
   }
@@ -273,13 +290,14 @@ Result<std::shared_ptr<const ChatTemplate>> ChatTemplate::parse(std::string_view
 
 std::string_view default_chat_template() {
   return "{% for message in messages %}"
-         "{{ '<|im_start|>' + message['role'] + '\\n' + (message['content'] or '') + '<|im_end|>\\n' }}"
+         "{{ '<|im_start|>' + message['role'] + '\\n' + (message['content'] or '') + "
+         "'<|im_end|>\\n' }}"
          "{% endfor %}"
          "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
 }
 
-int64_t end_of_turn_id(const ChatTemplate& chat_template, const Tokenizer& tokenizer, std::string_view bos_token,
-                       std::string_view eos_token) {
+int64_t end_of_turn_id(const ChatTemplate& chat_template, const Tokenizer& tokenizer,
+                       std::string_view bos_token, std::string_view eos_token) {
   ChatInput input;
   input.messages.resize(2);
   input.messages[0].role = "user";
@@ -301,7 +319,8 @@ int64_t end_of_turn_id(const ChatTemplate& chat_template, const Tokenizer& token
   after.text.erase(0, std::min(after.text.find_first_not_of(" \n\t"), after.text.size()));
   std::vector<uint32_t> ids;
   const bool encoded = tokenizer.encode(std::span(&after, 1), false, SIZE_MAX, &ids).ok();
-  return encoded && !ids.empty() && tokenizer.is_special(ids[0]) ? static_cast<int64_t>(ids[0]) : -1;
+  return encoded && !ids.empty() && tokenizer.is_special(ids[0]) ? static_cast<int64_t>(ids[0])
+                                                                 : -1;
 }
 
 }  // namespace stet::text

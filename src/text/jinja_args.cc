@@ -8,7 +8,8 @@ std::optional<Value> Args::next(std::string_view name) {
   if (taken_ < positional_.size()) {
     return positional_[taken_++];
   }
-  const auto found = std::find_if(named_.begin(), named_.end(), [name](const auto& one) { return one.first == name; });
+  const auto found = std::find_if(named_.begin(), named_.end(),
+                                  [name](const auto& one) { return one.first == name; });
   if (found == named_.end()) {
     return std::nullopt;
   }
@@ -22,7 +23,8 @@ int64_t integer_argument(const Value& value, std::string_view name) {
     return *value.get<bool>() ? 1 : 0;
   }
   if (!value.is_int()) {
-    throw JinjaError("argument '" + std::string(name) + "' must be an integer, not '" + value.type_name() + "'");
+    throw JinjaError("argument '" + std::string(name) + "' must be an integer, not '" +
+                     value.type_name() + "'");
   }
   return *value.get<int64_t>();
 }
@@ -43,7 +45,8 @@ std::optional<OriginText> Args::next_text(std::string_view name) {
     return std::nullopt;
   }
   if (value->text() == nullptr) {
-    throw JinjaError("argument '" + std::string(name) + "' must be a string, not '" + value->type_name() + "'");
+    throw JinjaError("argument '" + std::string(name) + "' must be a string, not '" +
+                     value->type_name() + "'");
   }
   return *value->text();
 }
@@ -57,16 +60,20 @@ Value Args::required(std::string_view name) {
 }
 
 std::vector<Value> Args::rest() {
-  std::vector<Value> left(positional_.begin() + static_cast<std::ptrdiff_t>(taken_), positional_.end());
+  std::vector<Value> left(positional_.begin() + static_cast<std::ptrdiff_t>(taken_),
+                          positional_.end());
   taken_ = positional_.size();
   return left;
 }
 
-std::vector<std::pair<std::string, Value>> Args::rest_named() { return std::exchange(named_, {}); }
+std::vector<std::pair<std::string, Value>> Args::rest_named() {
+  return std::exchange(named_, {});
+}
 
 void Args::done(std::string_view callee) const {
   if (taken_ < positional_.size()) {
-    throw JinjaError(std::string(callee) + " takes at most " + std::to_string(taken_) + " positional arguments");
+    throw JinjaError(std::string(callee) + " takes at most " + std::to_string(taken_) +
+                     " positional arguments");
   }
   if (!named_.empty()) {
     throw JinjaError(std::string(callee) + " has no parameter '" + named_.front().first + "'");
@@ -77,7 +84,8 @@ namespace {
 
 template <class Entry>
 const Entry* find_in(std::span<const Entry> table, std::string_view name) {
-  const auto found = std::find_if(table.begin(), table.end(), [name](const Entry& one) { return one.name == name; });
+  const auto found = std::find_if(table.begin(), table.end(),
+                                  [name](const Entry& one) { return one.name == name; });
   return found == table.end() ? nullptr : &*found;
 }
 

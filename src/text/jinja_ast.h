@@ -24,22 +24,26 @@ struct Arguments {
 
 struct Expr {
   enum class Kind : uint8_t {
-    kConst,    // value
-    kName,     // name
-    kList, kTuple,  // parts
-    kDict,     // parts: key, value, key, value ...
-    kNot, kNegate, kPlus,  // parts[0]
-    kAnd, kOr,   // parts[0], parts[1]
-    kBinary,   // name = operator; parts[0], parts[1]
-    kConcat,   // parts joined by ~
-    kCompare,  // parts[0] operators[0] parts[1] operators[1] ...
+    kConst,  // value
+    kName,   // name
+    kList,
+    kTuple,  // parts
+    kDict,   // parts: key, value, key, value ...
+    kNot,
+    kNegate,
+    kPlus,  // parts[0]
+    kAnd,
+    kOr,         // parts[0], parts[1]
+    kBinary,     // name = operator; parts[0], parts[1]
+    kConcat,     // parts joined by ~
+    kCompare,    // parts[0] operators[0] parts[1] operators[1] ...
     kCondition,  // parts[0] if parts[1] else parts[2] (may be null)
     kAttribute,  // parts[0].name
-    kItem,     // parts[0][parts[1]]
-    kSlice,    // parts[0][parts[1]:parts[2]:parts[3]], the last three may be null
-    kCall,     // parts[0](arguments)
-    kFilter,   // parts[0] | filter(arguments); parts[0] is null in a filter block
-    kTest,     // parts[0] is [not] test(arguments)
+    kItem,       // parts[0][parts[1]]
+    kSlice,      // parts[0][parts[1]:parts[2]:parts[3]], the last three may be null
+    kCall,       // parts[0](arguments)
+    kFilter,     // parts[0] | filter(arguments); parts[0] is null in a filter block
+    kTest,       // parts[0] is [not] test(arguments)
   };
   Kind kind = Kind::kConst;
   int line = 1, column = 1;
@@ -71,17 +75,18 @@ struct Parameters {
 
 struct Stmt {
   enum class Kind : uint8_t {
-    kText,       // value
-    kPrint,      // exprs[0]
-    kIf,         // exprs[i] guards bodies[i]; one more body = else
-    kFor,        // target in exprs[0] if exprs[1] (may be null): bodies[0], else bodies[1]
-    kSet,        // target = exprs[0]
-    kSetBlock,   // target = bodies[0] through the filters exprs[0] (may be null)
-    kMacro,      // name, parameters, bodies[0]
-    kCallBlock,  // exprs[0] is called with a caller: parameters, bodies[0]
+    kText,         // value
+    kPrint,        // exprs[0]
+    kIf,           // exprs[i] guards bodies[i]; one more body = else
+    kFor,          // target in exprs[0] if exprs[1] (may be null): bodies[0], else bodies[1]
+    kSet,          // target = exprs[0]
+    kSetBlock,     // target = bodies[0] through the filters exprs[0] (may be null)
+    kMacro,        // name, parameters, bodies[0]
+    kCallBlock,    // exprs[0] is called with a caller: parameters, bodies[0]
     kFilterBlock,  // bodies[0] through exprs[0]
-    kScope,      // with: targets.parts[i] = exprs[i], then bodies[0]; generation blocks
-    kBreak, kContinue,
+    kScope,        // with: targets.parts[i] = exprs[i], then bodies[0]; generation blocks
+    kBreak,
+    kContinue,
   };
   Kind kind = Kind::kText;
   int line = 1, column = 1;
@@ -96,8 +101,9 @@ struct Stmt {
 
 struct ParsedTemplate {
   Block body;
-  std::set<std::string, std::less<>> read_names;   // variables that are read
-  std::set<std::string, std::less<>> local_names;  // loop variables, parameters, macros: not the caller's to set
+  std::set<std::string, std::less<>> read_names;  // variables that are read
+  std::set<std::string, std::less<>>
+      local_names;  // loop variables, parameters, macros: not the caller's to set
 };
 
 }  // namespace stet::text

@@ -23,8 +23,12 @@ char32_t lower(char32_t c) {
   }
   return static_cast<char32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(c)));
 }
-char32_t title(char32_t c) { return static_cast<char32_t>(utf8proc_totitle(static_cast<utf8proc_int32_t>(c))); }
-bool is_cased(char32_t c) { return upper(c) != c || lower(c) != c; }
+char32_t title(char32_t c) {
+  return static_cast<char32_t>(utf8proc_totitle(static_cast<utf8proc_int32_t>(c)));
+}
+bool is_cased(char32_t c) {
+  return upper(c) != c || lower(c) != c;
+}
 
 constexpr Case kCaseless = Case::kSwap;
 
@@ -39,13 +43,16 @@ Case case_of(char32_t c) {
     case UTF8PROC_CATEGORY_LL: return Case::kLower;
     case UTF8PROC_CATEGORY_LU: return Case::kUpper;
     case UTF8PROC_CATEGORY_LT: return Case::kPythonTitle;
-    default: return lowers ? Case::kUpper : raises ? Case::kLower : kCaseless;  // numerals, circled letters
+    default:
+      return lowers   ? Case::kUpper
+             : raises ? Case::kLower
+                      : kCaseless;  // numerals, circled letters
   }
 }
 
 bool begins_word(char32_t previous) {
-  return is_python_space(previous) || previous == '-' || previous == '(' || previous == '{' || previous == '[' ||
-         previous == '<';
+  return is_python_space(previous) || previous == '-' || previous == '(' || previous == '{' ||
+         previous == '[' || previous == '<';
 }
 
 constexpr char32_t kSharpS = 0xDF;  // upper case "SS": the one common character that grows
@@ -68,21 +75,25 @@ bool has_case(const OriginText& text, Case how) {
 }
 
 bool is_python_digit(char32_t code_point) {
-  // Numeric_Type=Digit, which utf8proc does not tell (Unicode 14: python3 -c with str.isdigit and category != "Nd").
+  // Numeric_Type=Digit, which utf8proc does not tell (Unicode 14: python3 -c with str.isdigit and
+  // category != "Nd").
   static constexpr std::pair<char32_t, char32_t> kOthers[] = {
-      {0xB2, 0xB3}, {0xB9, 0xB9}, {0x1369, 0x1371}, {0x19DA, 0x19DA}, {0x2070, 0x2070}, {0x2074, 0x2079}, {0x2080,
-      0x2089}, {0x2460, 0x2468}, {0x2474, 0x247C}, {0x2488, 0x2490}, {0x24EA, 0x24EA}, {0x24F5, 0x24FD}, {0x24FF,
-      0x24FF}, {0x2776, 0x277E}, {0x2780, 0x2788}, {0x278A, 0x2792}, {0x10A40, 0x10A43}, {0x10E60, 0x10E68},
-      {0x11052, 0x1105A}, {0x1F100, 0x1F10A}};
+      {0xB2, 0xB3},       {0xB9, 0xB9},       {0x1369, 0x1371},   {0x19DA, 0x19DA},
+      {0x2070, 0x2070},   {0x2074, 0x2079},   {0x2080, 0x2089},   {0x2460, 0x2468},
+      {0x2474, 0x247C},   {0x2488, 0x2490},   {0x24EA, 0x24EA},   {0x24F5, 0x24FD},
+      {0x24FF, 0x24FF},   {0x2776, 0x277E},   {0x2780, 0x2788},   {0x278A, 0x2792},
+      {0x10A40, 0x10A43}, {0x10E60, 0x10E68}, {0x11052, 0x1105A}, {0x1F100, 0x1F10A}};
   return utf8proc_category(static_cast<utf8proc_int32_t>(code_point)) == UTF8PROC_CATEGORY_ND ||
-         std::any_of(std::begin(kOthers), std::end(kOthers),
-                     [code_point](const auto& range) { return range.first <= code_point && code_point <= range.second; });
+         std::any_of(std::begin(kOthers), std::end(kOthers), [code_point](const auto& range) {
+           return range.first <= code_point && code_point <= range.second;
+         });
 }
 
 OriginText change_case(const OriginText& text, Case how) {
   OriginText out;
   std::string changed;
-  const bool titles = how == Case::kCapitalize || how == Case::kPythonTitle;  // Jinja's title takes upper case
+  const bool titles =
+      how == Case::kCapitalize || how == Case::kPythonTitle;  // Jinja's title takes upper case
   char32_t previous = 0;
   for (size_t at = 0; at < text.size();) {
     const Utf8Unit unit = decode_utf8(std::string_view(text.str()).substr(at));

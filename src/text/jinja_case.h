@@ -1,4 +1,5 @@
-// Upper and lower case of origin strings: Unicode's simple mappings (one code point to one), and German sharp s.
+// Upper and lower case of origin strings: Unicode's simple mappings (one code point to one), and
+// German sharp s.
 #pragma once
 
 #include "src/text/jinja_text.h"
@@ -8,15 +9,17 @@ namespace stet::text {
 enum class Case : uint8_t {
   kUpper,
   kLower,
-  kCapitalize,  // the first character upper, the others lower
-  kPythonTitle, // str.title: after each character that has no case
-  kJinjaTitle,  // filter title: after white space and - ( { [ <
+  kCapitalize,   // the first character upper, the others lower
+  kPythonTitle,  // str.title: after each character that has no case
+  kJinjaTitle,   // filter title: after white space and - ( { [ <
   kSwap,
 };
 OriginText change_case(const OriginText& text, Case how);
-constexpr size_t kCaseBytesPerStep = 256;  // of a template's budget: character by character is slower than copying
+constexpr size_t kCaseBytesPerStep =
+    256;  // of a template's budget: character by character is slower than copying
 
-// str.islower, str.isupper: some cased character, and all cased ones of that case (kLower or kUpper).
+// str.islower, str.isupper: some cased character, and all cased ones of that case (kLower or
+// kUpper).
 bool has_case(const OriginText& text, Case how);
 
 // str.isdigit of Python: decimal digits of every script, superscripts, circled digits ...

@@ -15,14 +15,19 @@ std::optional<int64_t> as_index(const Value& value) {
   return i != nullptr ? std::optional<int64_t>(*i) : std::nullopt;
 }
 
-[[noreturn]] void fail_undefined(const Value& value) { throw JinjaError(value.get<Undefined>()->what); }
+[[noreturn]] void fail_undefined(const Value& value) {
+  throw JinjaError(value.get<Undefined>()->what);
+}
 
 Value loop_attribute(const LoopState& loop, std::string_view name) {
   const auto index = static_cast<int64_t>(loop.index);
   const auto size = static_cast<int64_t>(loop.items->items.size());
-  const std::pair<std::string_view, int64_t> counts[] = {{"index", index + 1},        {"index0", index},
-                                                         {"revindex", size - index},  {"revindex0", size - index - 1},
-                                                         {"length", size},            {"depth", 1},
+  const std::pair<std::string_view, int64_t> counts[] = {{"index", index + 1},
+                                                         {"index0", index},
+                                                         {"revindex", size - index},
+                                                         {"revindex0", size - index - 1},
+                                                         {"length", size},
+                                                         {"depth", 1},
                                                          {"depth0", 0}};
   for (const auto& [known, count] : counts) {
     if (name == known) {
@@ -33,10 +38,12 @@ Value loop_attribute(const LoopState& loop, std::string_view name) {
     return index == (name == "first" ? 0 : size - 1);
   }
   if (name == "previtem") {
-    return index == 0 ? Value(Undefined{"there is no previous item"}) : loop.items->items[loop.index - 1];
+    return index == 0 ? Value(Undefined{"there is no previous item"})
+                      : loop.items->items[loop.index - 1];
   }
   if (name == "nextitem") {
-    return index + 1 == size ? Value(Undefined{"there is no next item"}) : loop.items->items[loop.index + 1];
+    return index + 1 == size ? Value(Undefined{"there is no next item"})
+                             : loop.items->items[loop.index + 1];
   }
   return Undefined{"'loop' has no attribute '" + std::string(name) + "'"};
 }
@@ -57,7 +64,8 @@ Value Interpreter::attribute(const Value& object, const std::string& name) {
   if (has_method(object, name)) {  // shadows a key of that name, as in Python
     return BoundMethod{std::make_shared<const Value>(object), name};
   }
-  const Dict* dict = object.as_namespace() != nullptr ? &object.as_namespace()->attributes : object.as_dict();
+  const Dict* dict =
+      object.as_namespace() != nullptr ? &object.as_namespace()->attributes : object.as_dict();
   if (dict != nullptr) {
     const Value* found = dict->find(OriginText(name, Origin::kTemplate));
     return found != nullptr ? *found : missing(object, name);
@@ -85,9 +93,11 @@ Value Interpreter::item(const Value& object, const Value& key) {
       const auto size = static_cast<int64_t>(offsets.size()) - 1;
       const int64_t index = *at < 0 ? *at + size : *at;
       if (index >= 0 && index < size) {
-        return object.text()->slice(offsets[static_cast<size_t>(index)], offsets[static_cast<size_t>(index) + 1]);
+        return object.text()->slice(offsets[static_cast<size_t>(index)],
+                                    offsets[static_cast<size_t>(index) + 1]);
       }
-    } else if (list != nullptr && list->kind != ListKind::kIterator && list->kind != ListKind::kView) {
+    } else if (list != nullptr && list->kind != ListKind::kIterator &&
+               list->kind != ListKind::kView) {
       const auto size = static_cast<int64_t>(list->items.size());
       const int64_t index = *at < 0 ? *at + size : *at;
       if (index >= 0 && index < size) {
@@ -95,7 +105,8 @@ Value Interpreter::item(const Value& object, const Value& key) {
       }
     }
   }
-  return key.text() != nullptr ? attribute(object, key.text()->str()) : missing(object, text::repr(key));
+  return key.text() != nullptr ? attribute(object, key.text()->str())
+                               : missing(object, text::repr(key));
 }
 
 Value Interpreter::call(const Value& callee, Args args) {
@@ -131,13 +142,16 @@ bool Interpreter::contains(const Value& container, const Value& item) {
   }
   const auto list = iterate(container);
   charge(list->items.size() / 16);
-  return std::any_of(list->items.begin(), list->items.end(), [&](const Value& one) { return equal(one, item); });
+  return std::any_of(list->items.begin(), list->items.end(),
+                     [&](const Value& one) { return equal(one, item); });
 }
 
 namespace {
 
 // Recursion is counted in eval(): every level of an expression passes here once.
-bool is_leaf(const Expr& expr) { return expr.kind == Expr::Kind::kConst || expr.kind == Expr::Kind::kName; }
+bool is_leaf(const Expr& expr) {
+  return expr.kind == Expr::Kind::kConst || expr.kind == Expr::Kind::kName;
+}
 
 }  // namespace
 
@@ -149,7 +163,8 @@ Value Interpreter::eval(const Expr& expr) {
     return lookup(expr.name);
   }
   const bool access = expr.kind == Expr::Kind::kAttribute || expr.kind == Expr::Kind::kItem;
-  charge((access ? 0 : 1) + (expr.parts.size() + expr.arguments.positional.size() + expr.arguments.named.size()) / 16);
+  charge((access ? 0 : 1) +
+         (expr.parts.size() + expr.arguments.positional.size() + expr.arguments.named.size()) / 16);
   if (++recursion_ > kMaxRecursion) {
     throw JinjaError(expr.line, expr.column, "the template nests too deeply");
   }
@@ -180,8 +195,9 @@ Value Interpreter::eval_kind(const Expr& expr) {
       if (eval(*expr.parts[1]).truth()) {
         return eval(*expr.parts[0]);
       }
-      return expr.parts[2] != nullptr ? eval(*expr.parts[2])
-                                      : Value(Undefined{"the inline if has no else and its condition is false"});
+      return expr.parts[2] != nullptr
+                 ? eval(*expr.parts[2])
+                 : Value(Undefined{"the inline if has no else and its condition is false"});
     case Expr::Kind::kAttribute: return attribute(eval(*expr.parts[0]), expr.name);
     case Expr::Kind::kItem: {
       const Value object = eval(*expr.parts[0]);
@@ -201,7 +217,8 @@ Value Interpreter::eval_list(const Expr& expr) {
   for (const auto& part : expr.parts) {
     items.push_back(eval(*part));
   }
-  return list(std::move(items), expr.kind == Expr::Kind::kTuple ? ListKind::kTuple : ListKind::kList);
+  return list(std::move(items),
+              expr.kind == Expr::Kind::kTuple ? ListKind::kTuple : ListKind::kList);
 }
 
 Value Interpreter::eval_dict(const Expr& expr) {
@@ -275,12 +292,15 @@ Value Interpreter::eval_slice(const Expr& expr) {
   if (const OriginText* text = object.text()) {
     charge(text->size() / 256);
     const auto offsets = code_point_offsets(text->str());
-    const SliceRange range = slice_range(bounds[0], bounds[1], bounds[2], static_cast<int64_t>(offsets.size()) - 1);
+    const SliceRange range =
+        slice_range(bounds[0], bounds[1], bounds[2], static_cast<int64_t>(offsets.size()) - 1);
     if (range.step == 1) {
-      return text->slice(offsets[static_cast<size_t>(range.begin)], offsets[static_cast<size_t>(std::max(range.begin, range.end))]);
+      return text->slice(offsets[static_cast<size_t>(range.begin)],
+                         offsets[static_cast<size_t>(std::max(range.begin, range.end))]);
     }
     OriginText picked;
-    for (size_t i = 0, at = static_cast<size_t>(range.begin); i < range.count(); ++i, at += static_cast<size_t>(range.step)) {
+    for (size_t i = 0, at = static_cast<size_t>(range.begin); i < range.count();
+         ++i, at += static_cast<size_t>(range.step)) {
       picked.append(*text, offsets[at], offsets[at + 1]);
     }
     return picked;
@@ -288,10 +308,12 @@ Value Interpreter::eval_slice(const Expr& expr) {
   if (list == nullptr || list->kind == ListKind::kIterator || list->kind == ListKind::kView) {
     return missing(object, "[:]");
   }
-  const SliceRange range = slice_range(bounds[0], bounds[1], bounds[2], static_cast<int64_t>(list->items.size()));
+  const SliceRange range =
+      slice_range(bounds[0], bounds[1], bounds[2], static_cast<int64_t>(list->items.size()));
   std::vector<Value> picked;
   picked.reserve(range.count());
-  for (size_t i = 0, at = static_cast<size_t>(range.begin); i < range.count(); ++i, at += static_cast<size_t>(range.step)) {
+  for (size_t i = 0, at = static_cast<size_t>(range.begin); i < range.count();
+       ++i, at += static_cast<size_t>(range.step)) {
     picked.push_back(list->items[at]);
   }
   return this->list(std::move(picked), list->kind);
@@ -354,10 +376,13 @@ namespace {
   if (a.is_undefined() || b.is_undefined()) {
     fail_undefined(a.is_undefined() ? a : b);
   }
-  throw JinjaError("unsupported operand types for " + op + ": '" + a.type_name() + "' and '" + b.type_name() + "'");
+  throw JinjaError("unsupported operand types for " + op + ": '" + a.type_name() + "' and '" +
+                   b.type_name() + "'");
 }
 
-[[noreturn]] void fail_overflow() { throw JinjaError("an integer has more than 64 bits"); }
+[[noreturn]] void fail_overflow() {
+  throw JinjaError("an integer has more than 64 bits");
+}
 
 double as_double(const Value& value) {
   return value.is_float() ? *value.get<double>() : static_cast<double>(*as_index(value));
@@ -427,7 +452,8 @@ Value integer_arithmetic(const std::string& op, int64_t a, int64_t b) {
     return result;
   }
   const int64_t remainder = a % b;
-  const bool adjust = remainder != 0 && (remainder < 0) != (b < 0);  // Python rounds towards minus infinity
+  const bool adjust =
+      remainder != 0 && (remainder < 0) != (b < 0);  // Python rounds towards minus infinity
   return op == "//" ? a / b - (adjust ? 1 : 0) : remainder + (adjust ? b : 0);
 }
 
@@ -505,8 +531,8 @@ Value arithmetic(Interpreter& run, const std::string& op, const Value& a, const 
     joined.append(*b.text());
     return run.text(std::move(joined));
   }
-  if (op == "+" && is_sequence(a) && is_sequence(b) && a.as_list() != nullptr && b.as_list() != nullptr &&
-      a.as_list()->kind == b.as_list()->kind) {
+  if (op == "+" && is_sequence(a) && is_sequence(b) && a.as_list() != nullptr &&
+      b.as_list() != nullptr && a.as_list()->kind == b.as_list()->kind) {
     std::vector<Value> items = a.as_list()->items;
     items.insert(items.end(), b.as_list()->items.begin(), b.as_list()->items.end());
     return run.list(std::move(items), a.as_list()->kind);
@@ -530,7 +556,8 @@ Value negate(const Value& value, bool plus) {
   if (value.is_undefined()) {
     fail_undefined(value);
   }
-  throw JinjaError("bad operand type for unary " + std::string(plus ? "+" : "-") + ": '" + value.type_name() + "'");
+  throw JinjaError("bad operand type for unary " + std::string(plus ? "+" : "-") + ": '" +
+                   value.type_name() + "'");
 }
 
 }  // namespace stet::text

@@ -1,4 +1,5 @@
-// The closed lists of filters, tests, methods and global functions. Each is a plain function looked up by name.
+// The closed lists of filters, tests, methods and global functions. Each is a plain function looked
+// up by name.
 #pragma once
 
 #include <optional>
@@ -21,12 +22,14 @@ class Args {
   Args(std::vector<Value> positional, std::vector<std::pair<std::string, Value>> named)
       : positional_(std::move(positional)), named_(std::move(named)) {}
 
-  std::optional<Value> next(std::string_view name);  // the next positional one, or the one of that name
+  std::optional<Value> next(
+      std::string_view name);  // the next positional one, or the one of that name
   int64_t next_int(std::string_view name, int64_t otherwise);
   bool next_bool(std::string_view name, bool otherwise);
-  std::optional<OriginText> next_text(std::string_view name);  // none: absent or null; another type is an error
+  std::optional<OriginText> next_text(
+      std::string_view name);  // none: absent or null; another type is an error
   Value required(std::string_view name);
-  std::vector<Value> rest();                               // all positional ones that are left
+  std::vector<Value> rest();  // all positional ones that are left
   std::vector<std::pair<std::string, Value>> rest_named();
   void done(std::string_view callee) const;  // throws if something was not taken
 
@@ -36,7 +39,8 @@ class Args {
   size_t taken_ = 0;
 };
 
-int64_t integer_argument(const Value& value, std::string_view name);  // booleans are integers; throws for another type
+int64_t integer_argument(const Value& value,
+                         std::string_view name);  // booleans are integers; throws for another type
 
 struct Filter {
   std::string_view name;
@@ -63,11 +67,13 @@ std::span<const Filter> number_filters();
 bool has_method(const Value& self, std::string_view name);
 Value call_method(Interpreter& run, const Value& self, std::string_view name, Args args);
 
-// json.dumps(value, ensure_ascii, indent, separators, sort_keys) of Python; strings keep their origin.
+// json.dumps(value, ensure_ascii, indent, separators, sort_keys) of Python; strings keep their
+// origin.
 Value filter_tojson(Interpreter& run, const Value& input, Args& args);
 
-// What "attribute=" of map, sort, sum ... reads: "a.b.0" from item. `otherwise` (if not None) stands in for what is undefined on
-// the way.
-Value read_path(Interpreter& run, const Value& item, const Value& path, const Value& otherwise = None{});
+// What "attribute=" of map, sort, sum ... reads: "a.b.0" from item. `otherwise` (if not None)
+// stands in for what is undefined on the way.
+Value read_path(Interpreter& run, const Value& item, const Value& path,
+                const Value& otherwise = None{});
 
 }  // namespace stet::text

@@ -11,19 +11,24 @@
 namespace stet::text {
 namespace {
 
-constexpr size_t kMaxNumberBytes = 400;  // a longer text is no number here: no float has more digits that matter
+constexpr size_t kMaxNumberBytes =
+    400;  // a longer text is no number here: no float has more digits that matter
 
-// What Python's float() reads, for strtod: digits with single underscores between, spaces around; inf and nan.
+// What Python's float() reads, for strtod: digits with single underscores between, spaces around;
+// inf and nan.
 std::optional<std::string> number_text(const std::string& stripped) {
-  std::string word = stripped.substr(!stripped.empty() && (stripped[0] == '-' || stripped[0] == '+') ? 1 : 0);
-  std::transform(word.begin(), word.end(), word.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  std::string word =
+      stripped.substr(!stripped.empty() && (stripped[0] == '-' || stripped[0] == '+') ? 1 : 0);
+  std::transform(word.begin(), word.end(), word.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
   if (word == "inf" || word == "infinity" || word == "nan") {
     return stripped;
   }
   std::string out;
   for (size_t i = 0; i < stripped.size(); ++i) {
     const char c = stripped[i];
-    const bool between = i > 0 && i + 1 < stripped.size() && std::isdigit(static_cast<unsigned char>(stripped[i - 1])) != 0 &&
+    const bool between = i > 0 && i + 1 < stripped.size() &&
+                         std::isdigit(static_cast<unsigned char>(stripped[i - 1])) != 0 &&
                          std::isdigit(static_cast<unsigned char>(stripped[i + 1])) != 0;
     if (c == '_' && between) {
       continue;
@@ -41,7 +46,8 @@ std::optional<int64_t> read_int(std::string_view text, int64_t base) {
   const bool negative = text.starts_with('-');
   text.remove_prefix(negative || text.starts_with('+') ? 1 : 0);
   const auto prefix = [&](char letter) {
-    return text.size() > 2 && text[0] == '0' && std::tolower(static_cast<unsigned char>(text[1])) == letter;
+    return text.size() > 2 && text[0] == '0' &&
+           std::tolower(static_cast<unsigned char>(text[1])) == letter;
   };
   bool after_digit = false;  // an underscore may follow
   for (const auto& [letter, radix] : {std::pair{'x', 16}, std::pair{'o', 8}, std::pair{'b', 2}}) {
@@ -52,7 +58,8 @@ std::optional<int64_t> read_int(std::string_view text, int64_t base) {
       break;
     }
   }
-  if (base == 0 && text.size() > 1 && text[0] == '0' && text.find_first_not_of("0_") != std::string_view::npos) {
+  if (base == 0 && text.size() > 1 && text[0] == '0' &&
+      text.find_first_not_of("0_") != std::string_view::npos) {
     return std::nullopt;  // 012: neither octal nor decimal
   }
   base = base == 0 ? 10 : base;
@@ -64,11 +71,14 @@ std::optional<int64_t> read_int(std::string_view text, int64_t base) {
       continue;
     }
     const int lower = std::tolower(static_cast<unsigned char>(c));
-    const int digit = lower >= '0' && lower <= '9' ? lower - '0' : lower >= 'a' && lower <= 'z' ? lower - 'a' + 10 : 99;
+    const int digit = lower >= '0' && lower <= '9'   ? lower - '0'
+                      : lower >= 'a' && lower <= 'z' ? lower - 'a' + 10
+                                                     : 99;
     if (digit >= base) {
       return std::nullopt;
     }
-    overflow = overflow || __builtin_mul_overflow(value, base, &value) || __builtin_sub_overflow(value, digit, &value);
+    overflow = overflow || __builtin_mul_overflow(value, base, &value) ||
+               __builtin_sub_overflow(value, digit, &value);
     after_digit = true;
   }
   if (!after_digit) {
@@ -91,9 +101,11 @@ std::optional<double> read_float(const Value& value) {
     return *d;
   }
   if (value.is_int() || value.is_bool()) {
-    return value.is_int() ? static_cast<double>(*value.get<int64_t>()) : (*value.get<bool>() ? 1.0 : 0.0);
+    return value.is_int() ? static_cast<double>(*value.get<int64_t>())
+                          : (*value.get<bool>() ? 1.0 : 0.0);
   }
-  const auto digits = value.text() != nullptr ? number_text(stripped_text(*value.text())) : std::nullopt;
+  const auto digits =
+      value.text() != nullptr ? number_text(stripped_text(*value.text())) : std::nullopt;
   if (!digits) {
     return std::nullopt;
   }
@@ -117,8 +129,10 @@ Value to_int(Interpreter& run, const Value& input, Args& args) {
   }
   if (input.text() != nullptr) {
     run.charge_walk(input);
-    const bool valid_base = base == 0 || (base >= 2 && base <= 36);  // another: only the way over float is left
-    if (const auto number = valid_base ? read_int(stripped_text(*input.text()), base) : std::nullopt) {
+    const bool valid_base =
+        base == 0 || (base >= 2 && base <= 36);  // another: only the way over float is left
+    if (const auto number =
+            valid_base ? read_int(stripped_text(*input.text()), base) : std::nullopt) {
       return *number;
     }
   }
@@ -193,7 +207,8 @@ Value round_filter(Interpreter&, const Value& input, Args& args) {
   }
   if (method.str() == "ceil" || method.str() == "floor") {
     const double scale = std::pow(10.0, static_cast<double>(precision));
-    return (method.str() == "ceil" ? std::ceil(*number * scale) : std::floor(*number * scale)) / scale;
+    return (method.str() == "ceil" ? std::ceil(*number * scale) : std::floor(*number * scale)) /
+           scale;
   }
   if (method.str() != "common") {
     throw JinjaError("round: method must be common, ceil or floor");
@@ -219,6 +234,8 @@ constexpr Filter kFilters[] = {
 
 }  // namespace
 
-std::span<const Filter> number_filters() { return kFilters; }
+std::span<const Filter> number_filters() {
+  return kFilters;
+}
 
 }  // namespace stet::text

@@ -24,7 +24,8 @@ Value read_path(Interpreter& run, const Value& item, const Value& path, const Va
   Value value = item;
   for (const OriginText& part : split(*path.text(), &dot, -1)) {
     const std::string& name = part.str();
-    const bool digits = !name.empty() && name.size() < 10 && name.find_first_not_of("0123456789") == std::string::npos;
+    const bool digits = !name.empty() && name.size() < 10 &&
+                        name.find_first_not_of("0123456789") == std::string::npos;
     value = step(value, digits ? Value(static_cast<int64_t>(std::stoll(name))) : Value(part));
   }
   return value;
@@ -48,7 +49,8 @@ Value first(Interpreter& run, const Value& input, Args&) {
     return list->items[list->consumed++];  // the others stay for the next reader
   }
   const auto items = run.iterate(input);
-  return items->items.empty() ? Value(Undefined{"no first item: the sequence is empty"}) : items->items.front();
+  return items->items.empty() ? Value(Undefined{"no first item: the sequence is empty"})
+                              : items->items.front();
 }
 
 Value last(Interpreter& run, const Value& input, Args&) {
@@ -59,7 +61,8 @@ Value last(Interpreter& run, const Value& input, Args&) {
     throw JinjaError("'generator' object is not reversible");
   }
   const auto items = run.iterate(input);
-  return items->items.empty() ? Value(Undefined{"no last item: the sequence is empty"}) : items->items.back();
+  return items->items.empty() ? Value(Undefined{"no last item: the sequence is empty"})
+                              : items->items.back();
 }
 
 Value join_filter(Interpreter& run, const Value& input, Args& args) {
@@ -106,8 +109,10 @@ Value items_filter(Interpreter& run, const Value& input, Args&) {
   return run.list(std::move(pairs), ListKind::kIterator);
 }
 
-// What sort, unique, min and max compare: the item or its attribute, strings in lower case unless case_sensitive.
-Value sort_key(Interpreter& run, const Value& item, const std::optional<Value>& path, bool case_sensitive) {
+// What sort, unique, min and max compare: the item or its attribute, strings in lower case unless
+// case_sensitive.
+Value sort_key(Interpreter& run, const Value& item, const std::optional<Value>& path,
+               bool case_sensitive) {
   const Value key = path && !path->is_none() ? read_path(run, item, *path) : item;
   if (key.text() != nullptr) {
     run.charge(key.text()->size() / kCaseBytesPerStep);  // a lowered copy
@@ -117,7 +122,8 @@ Value sort_key(Interpreter& run, const Value& item, const std::optional<Value>& 
 
 // Sorts by key(item), stably; a reversed sort keeps the order of equals, as Python's does.
 template <class Key>
-std::vector<Value> sorted(Interpreter& run, const std::vector<Value>& items, bool reverse, Key key) {
+std::vector<Value> sorted(Interpreter& run, const std::vector<Value>& items, bool reverse,
+                          Key key) {
   std::vector<std::pair<Value, Value>> keyed;
   for (const Value& item : items) {
     keyed.emplace_back(key(item), item);
@@ -183,7 +189,8 @@ Value unique(Interpreter& run, const Value& input, Args& args) {
     const Value key = sort_key(run, item, path, case_sensitive);
     check_key(key);
     run.charge(1 + seen.size() / 4);
-    if (std::none_of(seen.begin(), seen.end(), [&](const Value& one) { return run.equal(one, key); })) {
+    if (std::none_of(seen.begin(), seen.end(),
+                     [&](const Value& one) { return run.equal(one, key); })) {
       seen.push_back(key);
       out.push_back(item);
     }
@@ -219,7 +226,8 @@ Value sum(Interpreter& run, const Value& input, Args& args) {
   const auto items = run.iterate(input);
   for (const Value& item : items->items) {
     run.charge(1);
-    total = arithmetic(run, "+", total, path && !path->is_none() ? read_path(run, item, *path) : item);
+    total =
+        arithmetic(run, "+", total, path && !path->is_none() ? read_path(run, item, *path) : item);
   }
   return total;
 }
@@ -267,7 +275,8 @@ Value map_filter(Interpreter& run, const Value& input, Args& args) {
   return run.list(std::move(out), ListKind::kIterator);
 }
 
-// select, reject: items that pass a test (or are true); selectattr, rejectattr: items whose attribute does.
+// select, reject: items that pass a test (or are true); selectattr, rejectattr: items whose
+// attribute does.
 template <bool kAttribute, bool kKeep>
 Value choose(Interpreter& run, const Value& input, Args& args) {
   const Value path = kAttribute ? args.required("attribute") : Value();
@@ -324,6 +333,8 @@ constexpr Filter kFilters[] = {
 
 }  // namespace
 
-std::span<const Filter> sequence_filters() { return kFilters; }
+std::span<const Filter> sequence_filters() {
+  return kFilters;
+}
 
 }  // namespace stet::text

@@ -25,7 +25,9 @@ Value replace_filter(Interpreter& run, const Value& input, Args& args) {
   const OriginText from = run.to_text(args.required("old"));
   const OriginText to = run.to_text(args.required("new"));
   const auto count = args.next("count");
-  const int64_t max_count = !count || count->is_none() ? -1 : count->is_int() ? *count->get<int64_t>() : 0;
+  const int64_t max_count = !count || count->is_none() ? -1
+                            : count->is_int()          ? *count->get<int64_t>()
+                                                       : 0;
   const OriginText text = run.to_text(input);
   // Checked before the work: the result may be |text| x |to| long.
   const size_t most = std::min(from.empty() ? text.size() + 1 : text.size() / from.size(),
@@ -70,10 +72,14 @@ Value indent(Interpreter& run, const Value& input, Args& args) {
   return run.text(std::move(out));
 }
 
-Value string(Interpreter& run, const Value& input, Args&) { return run.text(run.to_text(input)); }
+Value string(Interpreter& run, const Value& input, Args&) {
+  return run.text(run.to_text(input));
+}
 
 // Marks HTML as safe in Jinja; without auto-escaping the text is what it was.
-Value safe(Interpreter& run, const Value& input, Args& args) { return string(run, input, args); }
+Value safe(Interpreter& run, const Value& input, Args& args) {
+  return string(run, input, args);
+}
 
 constexpr Filter kFilters[] = {
     {"upper", cased<Case::kUpper>},
@@ -90,6 +96,8 @@ constexpr Filter kFilters[] = {
 
 }  // namespace
 
-std::span<const Filter> text_filters() { return kFilters; }
+std::span<const Filter> text_filters() {
+  return kFilters;
+}
 
 }  // namespace stet::text

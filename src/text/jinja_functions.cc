@@ -38,7 +38,8 @@ Value range(Interpreter& run, Args& args) {
 
 void fill(Interpreter& run, Args& args, Dict* dict, const char* callee) {
   if (const auto from = args.next("")) {
-    const auto pairs = from->as_dict() == nullptr ? run.iterate(*from) : std::make_shared<const List>();
+    const auto pairs =
+        from->as_dict() == nullptr ? run.iterate(*from) : std::make_shared<const List>();
     for (const Value& pair : pairs->items) {
       const auto parts = run.iterate(pair);
       if (parts->items.size() != 2) {
@@ -87,7 +88,8 @@ Value strftime_now(Interpreter& run, Args& args) {
   std::tm broken{};
   char buffer[512];
   if (format.size() > 128 || gmtime_r(&now, &broken) == nullptr) {
-    throw JinjaError("strftime_now: the format is longer than 128 bytes or the time is out of range");
+    throw JinjaError(
+        "strftime_now: the format is longer than 128 bytes or the time is out of range");
   }
   const size_t written = std::strftime(buffer, sizeof buffer, format.str().c_str(), &broken);
   if (written == 0 && !format.empty()) {
@@ -107,7 +109,8 @@ constexpr Function kFunctions[] = {
 }  // namespace
 
 const Function* find_function(std::string_view name) {
-  const auto* found = std::find_if(std::begin(kFunctions), std::end(kFunctions), [name](const Function& one) { return one.name == name; });
+  const auto* found = std::find_if(std::begin(kFunctions), std::end(kFunctions),
+                                   [name](const Function& one) { return one.name == name; });
   return found == std::end(kFunctions) ? nullptr : found;
 }
 

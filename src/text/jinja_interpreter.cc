@@ -47,8 +47,13 @@ class Interpreter::InScope {
   Scope* before_;
 };
 
-Interpreter::Interpreter(const ParsedTemplate& parsed, const TemplateLimits& limits, int64_t now_unix_s)
-    : parsed_(parsed), limits_(limits), now_unix_s_(now_unix_s), scope_(&scopes_.emplace_back()), out_(&output_) {}
+Interpreter::Interpreter(const ParsedTemplate& parsed, const TemplateLimits& limits,
+                         int64_t now_unix_s)
+    : parsed_(parsed),
+      limits_(limits),
+      now_unix_s_(now_unix_s),
+      scope_(&scopes_.emplace_back()),
+      out_(&output_) {}
 
 OriginText Interpreter::run() {
   exec_block(parsed_.body);
@@ -58,14 +63,16 @@ OriginText Interpreter::run() {
 void Interpreter::charge(uint64_t steps) {
   steps_ += steps;
   if (steps_ > limits_.max_steps) {
-    throw JinjaError("the template takes more than " + std::to_string(limits_.max_steps) + " steps");
+    throw JinjaError("the template takes more than " + std::to_string(limits_.max_steps) +
+                     " steps");
   }
 }
 
 Value Interpreter::text(OriginText made) {
   charge(made.size() / 1024);
   if (made.size() > limits_.max_output_bytes) {
-    throw JinjaError("a string has more than " + std::to_string(limits_.max_output_bytes) + " bytes");
+    throw JinjaError("a string has more than " + std::to_string(limits_.max_output_bytes) +
+                     " bytes");
   }
   return made;
 }
@@ -99,12 +106,15 @@ bool Interpreter::less(const Value& a, const Value& b) {
   return text::less(a, b);
 }
 
-Namespace* Interpreter::new_namespace() { return &namespaces_.emplace_back(); }
+Namespace* Interpreter::new_namespace() {
+  return &namespaces_.emplace_back();
+}
 
 void Interpreter::emit(const OriginText& text) {
   charge(text.size() / 1024);
   if (out_->size() + text.size() > limits_.max_output_bytes) {
-    throw JinjaError("the template prints more than " + std::to_string(limits_.max_output_bytes) + " bytes");
+    throw JinjaError("the template prints more than " + std::to_string(limits_.max_output_bytes) +
+                     " bytes");
   }
   out_->append(text);
 }
@@ -143,7 +153,8 @@ void Interpreter::assign(const Target& target, const Value& value) {
   } else if (target.kind == Target::Kind::kAttribute) {
     Namespace* ns = lookup(target.name).as_namespace();
     if (ns == nullptr) {
-      throw JinjaError("cannot assign attribute '" + target.attribute + "': '" + target.name + "' is no namespace");
+      throw JinjaError("cannot assign attribute '" + target.attribute + "': '" + target.name +
+                       "' is no namespace");
     }
     ns->attributes.set(OriginText(target.attribute, Origin::kTemplate), value);
   } else {
@@ -232,7 +243,8 @@ std::shared_ptr<const List> Interpreter::loop_items(const Stmt& stmt) {
 Interpreter::Flow Interpreter::exec_for(const Stmt& stmt) {
   auto loop = std::make_shared<LoopState>();
   loop->items = loop_items(stmt);
-  bool completed = false;  // some pass: as in Jinja, `else` is also for loops that broke off or continued in every one
+  bool completed = false;  // some pass: as in Jinja, `else` is also for loops that broke off or
+                           // continued in every one
   for (size_t i = 0; i < loop->items->items.size(); ++i) {
     charge(1);
     loop->index = i;
@@ -312,10 +324,12 @@ Value Interpreter::capture(const Block& block) {
 
 Value Interpreter::call_macro(const Macro& macro, Args args, const Macro* caller) {
   if (macro_depth_ >= limits_.max_depth) {
-    throw JinjaError("macros call each other more than " + std::to_string(limits_.max_depth) + " deep");
+    throw JinjaError("macros call each other more than " + std::to_string(limits_.max_depth) +
+                     " deep");
   }
   if (caller != nullptr && !macro.definition->uses_caller) {
-    throw JinjaError("macro '" + macro.definition->name + "' is called with a block but does not use caller()");
+    throw JinjaError("macro '" + macro.definition->name +
+                     "' is called with a block but does not use caller()");
   }
   ++macro_depth_;
   const InScope in_scope(this, macro.scope);

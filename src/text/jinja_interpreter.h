@@ -23,7 +23,7 @@ class TemplateRefusal : public JinjaError {
 
 struct Scope {
   Scope* parent = nullptr;
-  bool captured = false;  // a macro may still look here
+  bool captured = false;                                      // a macro may still look here
   std::vector<std::pair<std::string_view, Value>> variables;  // few: linear search
 };
 
@@ -35,10 +35,13 @@ struct Macro {
 class Interpreter {
  public:
   Interpreter(const ParsedTemplate& parsed, const TemplateLimits& limits, int64_t now_unix_s);
-  void set_global(std::string name, Value value) { globals_.insert_or_assign(std::move(name), std::move(value)); }
+  void set_global(std::string name, Value value) {
+    globals_.insert_or_assign(std::move(name), std::move(value));
+  }
   OriginText run();  // once; throws JinjaError
 
-  // Services for filters, tests, methods and functions. Whatever takes time proportional to a value is charged for it.
+  // Services for filters, tests, methods and functions. Whatever takes time proportional to a value
+  // is charged for it.
   void charge(uint64_t steps);
   void charge_walk(const Value& value) { charge(extent_of(value).weight / 16); }
   void charge_lookup(const Dict& dict, const Value& key) {  // only strings are found without a walk
@@ -51,8 +54,8 @@ class Interpreter {
   bool equal(const Value& a, const Value& b);
   bool less(const Value& a, const Value& b);
   bool contains(const Value& container, const Value& item);
-  Value attribute(const Value& object, const std::string& name);    // object.name
-  Value item(const Value& object, const Value& key);                // object[key]
+  Value attribute(const Value& object, const std::string& name);  // object.name
+  Value item(const Value& object, const Value& key);              // object[key]
   Value call(const Value& callee, Args args);
   Namespace* new_namespace();
   int64_t now_unix_s() const { return now_unix_s_; }
@@ -100,10 +103,11 @@ class Interpreter {
   const TemplateLimits limits_;
   const int64_t now_unix_s_;
   std::map<std::string, Value, std::less<>> globals_;
-  std::deque<Scope> scopes_;           // all of this render: addresses stay
+  std::deque<Scope> scopes_;  // all of this render: addresses stay
   std::vector<Scope*> free_scopes_;
   std::deque<Macro> macros_;
-  std::deque<Namespace> namespaces_;   // owned here, so that a namespace that holds itself is no leak
+  std::deque<Namespace>
+      namespaces_;  // owned here, so that a namespace that holds itself is no leak
   Scope* scope_;
   OriginText* out_;
   OriginText output_;

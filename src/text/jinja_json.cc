@@ -1,4 +1,5 @@
-// Filter tojson as transformers defines it: json.dumps(x, ensure_ascii=False, indent, separators, sort_keys).
+// Filter tojson as transformers defines it: json.dumps(x, ensure_ascii=False, indent, separators,
+// sort_keys).
 #include <algorithm>
 
 #include "src/text/jinja_filters.h"
@@ -20,11 +21,14 @@ class JsonWriter {
 
   void write(const Value& value, int level) {
     if (out_.size() > run_.max_text_bytes()) {
-      throw JinjaError("a string has more than " + std::to_string(run_.max_text_bytes()) + " bytes");
+      throw JinjaError("a string has more than " + std::to_string(run_.max_text_bytes()) +
+                       " bytes");
     }
     if (const OriginText* text = value.text()) {
       write_text(*text);
-    } else if (const List* list = value.as_list(); list != nullptr && (list->kind == ListKind::kList || list->kind == ListKind::kTuple)) {
+    } else if (const List* list = value.as_list();
+               list != nullptr &&
+               (list->kind == ListKind::kList || list->kind == ListKind::kTuple)) {
       write_list(*list, level);
     } else if (const Dict* dict = value.as_dict()) {
       write_dict(*dict, level);
@@ -46,13 +50,17 @@ class JsonWriter {
     }
     if (const auto* d = value.get<double>()) {
       const std::string text = float_repr(*d);
-      return text == "nan" ? "NaN" : text == "inf" ? "Infinity" : text == "-inf" ? "-Infinity" : text;
+      return text == "nan"    ? "NaN"
+             : text == "inf"  ? "Infinity"
+             : text == "-inf" ? "-Infinity"
+                              : text;
     }
     if (value.is_int()) {
       return std::to_string(*value.get<int64_t>());
     }
-    throw JinjaError(value.is_undefined() ? value.get<Undefined>()->what
-                                          : "a value of type '" + value.type_name() + "' has no JSON form");
+    throw JinjaError(value.is_undefined()
+                         ? value.get<Undefined>()->what
+                         : "a value of type '" + value.type_name() + "' has no JSON form");
   }
 
   void write_text(const OriginText& text) {
@@ -78,7 +86,8 @@ class JsonWriter {
   static std::string escape(char32_t c) {
     static constexpr std::string_view kPlain = "\"\\\n\r\t\f\b";
     static constexpr std::string_view kLetters = "\"\\nrtfb";
-    if (const size_t found = c < 0x80 ? kPlain.find(static_cast<char>(c)) : std::string_view::npos; found != std::string_view::npos) {
+    if (const size_t found = c < 0x80 ? kPlain.find(static_cast<char>(c)) : std::string_view::npos;
+        found != std::string_view::npos) {
       return {'\\', kLetters[found]};
     }
     char buffer[16];
@@ -86,7 +95,8 @@ class JsonWriter {
       std::snprintf(buffer, sizeof buffer, "\\u%04x", static_cast<unsigned>(c));
     } else {
       const auto pair = static_cast<unsigned>(c) - 0x10000;
-      std::snprintf(buffer, sizeof buffer, "\\u%04x\\u%04x", 0xD800 + (pair >> 10), 0xDC00 + (pair & 0x3FF));
+      std::snprintf(buffer, sizeof buffer, "\\u%04x\\u%04x", 0xD800 + (pair >> 10),
+                    0xDC00 + (pair & 0x3FF));
     }
     return buffer;
   }
@@ -121,7 +131,8 @@ class JsonWriter {
       items.push_back(&item);
     }
     if (style_.sort_keys) {
-      std::stable_sort(items.begin(), items.end(), [](const auto* a, const auto* b) { return less(a->first, b->first); });
+      std::stable_sort(items.begin(), items.end(),
+                       [](const auto* a, const auto* b) { return less(a->first, b->first); });
     }
     put("{");
     for (size_t i = 0; i < items.size(); ++i) {
@@ -157,7 +168,8 @@ Value filter_tojson(Interpreter& run, const Value& input, Args& args) {
     if (indent->text() != nullptr) {
       style.indent = *indent->text();
     } else if (const int64_t spaces = integer_argument(*indent, "indent"); spaces <= 64) {
-      style.indent = OriginText(std::string(static_cast<size_t>(std::max<int64_t>(spaces, 0)), ' '), Origin::kData);
+      style.indent = OriginText(std::string(static_cast<size_t>(std::max<int64_t>(spaces, 0)), ' '),
+                                Origin::kData);
     } else {
       throw JinjaError("tojson: indent must be a string or at most 64");
     }
@@ -165,7 +177,8 @@ Value filter_tojson(Interpreter& run, const Value& input, Args& args) {
   }
   if (separators && !separators->is_none()) {
     const List* pair = separators->as_list();
-    if (pair == nullptr || pair->items.size() != 2 || pair->items[0].text() == nullptr || pair->items[1].text() == nullptr) {
+    if (pair == nullptr || pair->items.size() != 2 || pair->items[0].text() == nullptr ||
+        pair->items[1].text() == nullptr) {
       throw JinjaError("tojson: separators must be two strings");
     }
     style.item_separator = *pair->items[0].text();

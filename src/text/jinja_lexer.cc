@@ -11,9 +11,15 @@ namespace {
 
 constexpr size_t kNone = std::string_view::npos;
 
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
-bool is_name_start(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_'; }
-bool is_name_char(char c) { return is_name_start(c) || is_digit(c); }
+bool is_digit(char c) {
+  return c >= '0' && c <= '9';
+}
+bool is_name_start(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
+}
+bool is_name_char(char c) {
+  return is_name_start(c) || is_digit(c);
+}
 
 // Line ends become \n, one at the very end is dropped (keep_trailing_newline is off).
 std::string normalise(std::string_view source) {
@@ -74,7 +80,8 @@ class Lexer {
 
   size_t next_tag(size_t from) const {
     for (size_t at = source_.find('{', from); at != kNone; at = source_.find('{', at + 1)) {
-      if (at + 1 < source_.size() && (source_[at + 1] == '{' || source_[at + 1] == '%' || source_[at + 1] == '#')) {
+      if (at + 1 < source_.size() &&
+          (source_[at + 1] == '{' || source_[at + 1] == '%' || source_[at + 1] == '#')) {
         return at;
       }
     }
@@ -128,9 +135,12 @@ class Lexer {
     return at;
   }
 
-  bool starts(size_t at, std::string_view what) const { return source_.substr(at, what.size()) == what; }
+  bool starts(size_t at, std::string_view what) const {
+    return source_.substr(at, what.size()) == what;
+  }
 
-  // The end of a block or comment at `at`: "+%}", "-%}" and space, or "%}" and a newline. kNone if it is none.
+  // The end of a block or comment at `at`: "+%}", "-%}" and space, or "%}" and a newline. kNone if
+  // it is none.
   size_t end_of_tag(size_t at, std::string_view closing) const {
     const char sign = sign_at(at);
     const size_t bracket = sign != '\0' ? at + 1 : at;
@@ -141,7 +151,8 @@ class Lexer {
     if (sign == '-') {
       return skip_space(after);
     }
-    const bool trims = sign == '\0' && closing != "}}" && after < source_.size() && source_[after] == '\n';
+    const bool trims =
+        sign == '\0' && closing != "}}" && after < source_.size() && source_[after] == '\n';
     return trims ? after + 1 : after;
   }
 
@@ -163,7 +174,8 @@ class Lexer {
         --end;
       }
       finish_tag(end_of_tag(end, "#}"));
-    } else if (type == '%' && starts(skip_space(inside), "raw") && raw_body(skip_space(inside) + 3) != kNone) {
+    } else if (type == '%' && starts(skip_space(inside), "raw") &&
+               raw_body(skip_space(inside) + 3) != kNone) {
       read_raw(raw_body(skip_space(inside) + 3));
     } else {
       add(type == '{' ? Token::Kind::kPrintBegin : Token::Kind::kBlockBegin, "", tag);
@@ -238,7 +250,9 @@ class Lexer {
   }
 
   size_t skip_digits(size_t at) const {
-    while (at < source_.size() && (is_digit(source_[at]) || (source_[at] == '_' && at + 1 < source_.size() && is_digit(source_[at + 1])))) {
+    while (at < source_.size() &&
+           (is_digit(source_[at]) ||
+            (source_[at] == '_' && at + 1 < source_.size() && is_digit(source_[at + 1])))) {
       ++at;
     }
     return at;
@@ -262,7 +276,8 @@ class Lexer {
     }
     std::string digits(source_.substr(at, end - at));
     std::erase(digits, '_');
-    if (!is_float && digits.size() > 1 && digits[0] == '0' && digits.find_first_not_of('0') != std::string::npos) {
+    if (!is_float && digits.size() > 1 && digits[0] == '0' &&
+        digits.find_first_not_of('0') != std::string::npos) {
       fail(at, "an integer may not begin with 0");
     }
     if (is_name_start(char_at(end))) {
@@ -315,16 +330,20 @@ class Lexer {
     return at + 1;
   }
 
-  size_t read_code(size_t escape, size_t at, size_t max_digits, int base, bool exact, std::string* out) {
+  size_t read_code(size_t escape, size_t at, size_t max_digits, int base, bool exact,
+                   std::string* out) {
     size_t end = at;
-    auto valid = [&](char c) { return base == 8 ? c >= '0' && c <= '7' : std::isxdigit(static_cast<unsigned char>(c)) != 0; };
+    auto valid = [&](char c) {
+      return base == 8 ? c >= '0' && c <= '7' : std::isxdigit(static_cast<unsigned char>(c)) != 0;
+    };
     while (end < source_.size() && end - at < max_digits && valid(source_[end])) {
       ++end;
     }
     if (exact && end - at != max_digits) {
       fail(escape, "escape needs " + std::to_string(max_digits) + " hexadecimal digits");
     }
-    const auto code = static_cast<char32_t>(std::stoul(std::string(source_.substr(at, end - at)), nullptr, base));
+    const auto code =
+        static_cast<char32_t>(std::stoul(std::string(source_.substr(at, end - at)), nullptr, base));
     if (code > 0x10FFFF || (code >= 0xD800 && code <= 0xDFFF)) {
       fail(escape, "escape is no character");
     }
@@ -342,7 +361,9 @@ class Lexer {
     }
     const char c = source_[at];
     if (std::string_view("+-/*%~[](){}><=.:|,;").find(c) == kNone) {
-      fail(at, "unexpected character '" + std::string(source_.substr(at, decode_utf8(source_.substr(at)).num_bytes)) + "'");
+      fail(at, "unexpected character '" +
+                   std::string(source_.substr(at, decode_utf8(source_.substr(at)).num_bytes)) +
+                   "'");
     }
     if (c == '(' || c == '[' || c == '{') {
       open->push_back(c == '(' ? ')' : c == '[' ? ']' : '}');

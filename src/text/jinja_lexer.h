@@ -1,5 +1,5 @@
-// Splits a template into tokens, as Jinja 3 does with trim_blocks and lstrip_blocks (what transformers sets): whitespace
-// control, comments and raw blocks are gone afterwards.
+// Splits a template into tokens, as Jinja 3 does with trim_blocks and lstrip_blocks (what
+// transformers sets): whitespace control, comments and raw blocks are gone afterwards.
 #pragma once
 
 #include <string>
@@ -10,7 +10,17 @@ namespace stet::text {
 
 struct Token {
   enum class Kind : uint8_t {
-    kData, kPrintBegin, kPrintEnd, kBlockBegin, kBlockEnd, kName, kString, kInteger, kFloat, kOperator, kEnd,
+    kData,
+    kPrintBegin,
+    kPrintEnd,
+    kBlockBegin,
+    kBlockEnd,
+    kName,
+    kString,
+    kInteger,
+    kFloat,
+    kOperator,
+    kEnd,
   };
   Kind kind = Kind::kEnd;
   std::string text;  // data; name; decoded string; digits; operator

@@ -1,5 +1,5 @@
-// Methods of strings, lists, dicts and `loop`. What changes its object (append, pop, update) is absent: transformers runs
-// templates in an immutable sandbox.
+// Methods of strings, lists, dicts and `loop`. What changes its object (append, pop, update) is
+// absent: transformers runs templates in an immutable sandbox.
 #include <algorithm>
 
 #include "src/text/jinja_case.h"
@@ -14,7 +14,8 @@ namespace {
 OriginText required_text(Args& args, std::string_view name) {
   const Value value = args.required(name);
   if (value.text() == nullptr) {
-    throw JinjaError("argument '" + std::string(name) + "' must be a string, not '" + value.type_name() + "'");
+    throw JinjaError("argument '" + std::string(name) + "' must be a string, not '" +
+                     value.type_name() + "'");
   }
   return *value.text();
 }
@@ -57,12 +58,15 @@ Value partition(Interpreter& run, const OriginText& self, Args& args) {
   if (!separator || separator->empty()) {
     throw JinjaError("partition needs a separator");
   }
-  const size_t at = kFromRight ? rfind_bytes(self.str(), separator->str()) : find_bytes(self.str(), separator->str());
+  const size_t at = kFromRight ? rfind_bytes(self.str(), separator->str())
+                               : find_bytes(self.str(), separator->str());
   if (at == std::string::npos) {
-    return kFromRight ? list_of(run, {{}, {}, self}, ListKind::kTuple) : list_of(run, {self, {}, {}}, ListKind::kTuple);
+    return kFromRight ? list_of(run, {{}, {}, self}, ListKind::kTuple)
+                      : list_of(run, {self, {}, {}}, ListKind::kTuple);
   }
   const size_t end = at + separator->size();
-  return list_of(run, {self.slice(0, at), self.slice(at, end), self.slice(end, self.size())}, ListKind::kTuple);
+  return list_of(run, {self.slice(0, at), self.slice(at, end), self.slice(end, self.size())},
+                 ListKind::kTuple);
 }
 
 Value splitlines(Interpreter& run, const OriginText& self, Args& args) {
@@ -74,7 +78,8 @@ Value affix(Interpreter&, const OriginText& self, Args& args) {
   const Value wanted = args.required(kEnd ? "suffix" : "prefix");
   auto matches = [&self](const Value& one) {
     if (one.text() == nullptr) {
-      throw JinjaError("startswith and endswith need a string or a tuple of strings, not '" + one.type_name() + "'");
+      throw JinjaError("startswith and endswith need a string or a tuple of strings, not '" +
+                       one.type_name() + "'");
     }
     const std::string& text = one.text()->str();
     return kEnd ? self.str().ends_with(text) : self.str().starts_with(text);
@@ -110,14 +115,17 @@ Value find_method(Interpreter&, const OriginText& self, Args& args) {
   const auto begin = args.next("start");
   const auto end = args.next("end");
   auto bound = [](const std::optional<Value>& value) {
-    return !value || value->is_none() ? std::nullopt : std::optional<int64_t>(integer_argument(*value, "start or end"));
+    return !value || value->is_none()
+               ? std::nullopt
+               : std::optional<int64_t>(integer_argument(*value, "start or end"));
   };
   const SliceRange range = slice_range(bound(begin), bound(end), 1, size);
   const size_t from = offsets[static_cast<size_t>(range.begin)];
   const size_t to = offsets[static_cast<size_t>(std::max(range.begin, range.end))];
   const std::string_view window = std::string_view(self.str()).substr(from, to - from);
   const size_t at = kFromRight ? rfind_bytes(window, sub.str()) : find_bytes(window, sub.str());
-  const bool outside = range.begin > range.end || bound(begin).value_or(0) > size;  // not even an empty string is there
+  const bool outside = range.begin > range.end ||
+                       bound(begin).value_or(0) > size;  // not even an empty string is there
   if (at == std::string_view::npos || outside) {
     if (kMustFind) {
       throw JinjaError("substring not found");
@@ -167,7 +175,9 @@ Value all_characters(const OriginText& self, Holds holds) {
 Value is_digit(Interpreter&, const OriginText& self, Args&) {
   return all_characters(self, is_python_digit);
 }
-Value is_space(Interpreter&, const OriginText& self, Args&) { return all_characters(self, is_python_space); }
+Value is_space(Interpreter&, const OriginText& self, Args&) {
+  return all_characters(self, is_python_space);
+}
 
 template <Case kHow>
 Value is_cased(Interpreter& run, const OriginText& self, Args& args) {
@@ -194,10 +204,15 @@ Value format(Interpreter& run, const OriginText& self, Args& args) {
       continue;
     }
     const size_t close = text.find('}', brace);
-    const std::string field = close == std::string::npos ? "?" : text.substr(brace + 1, close - brace - 1);
-    const bool digits = field.size() < 6 && field.find_first_not_of("0123456789") == std::string::npos;
-    const auto by_name = std::find_if(named.begin(), named.end(), [&field](const auto& one) { return one.first == field; });
-    const size_t index = !digits ? positional.size() : field.empty() ? automatic++ : std::stoul(field);
+    const std::string field =
+        close == std::string::npos ? "?" : text.substr(brace + 1, close - brace - 1);
+    const bool digits =
+        field.size() < 6 && field.find_first_not_of("0123456789") == std::string::npos;
+    const auto by_name = std::find_if(named.begin(), named.end(),
+                                      [&field](const auto& one) { return one.first == field; });
+    const size_t index = !digits         ? positional.size()
+                         : field.empty() ? automatic++
+                                         : std::stoul(field);
     if (text[brace] == '}' || (index >= positional.size() && by_name == named.end())) {
       throw JinjaError("format: field '{" + field + "}' is not supported or has no argument");
     }
@@ -247,7 +262,8 @@ constexpr std::pair<std::string_view, TextMethod> kTextMethods[] = {
 };
 
 TextMethod find_text_method(std::string_view name) {
-  const auto* found = std::find_if(std::begin(kTextMethods), std::end(kTextMethods), [name](const auto& one) { return one.first == name; });
+  const auto* found = std::find_if(std::begin(kTextMethods), std::end(kTextMethods),
+                                   [name](const auto& one) { return one.first == name; });
   return found == std::end(kTextMethods) ? nullptr : found->second;
 }
 
@@ -268,7 +284,9 @@ Value dict_method(Interpreter& run, const Value& self, std::string_view name, Ar
   }
   std::vector<Value> out;
   for (const auto& [key, value] : dict.items) {
-    out.push_back(name == "items" ? Value::list({key, value}, ListKind::kTuple) : name == "keys" ? key : value);
+    out.push_back(name == "items"  ? Value::list({key, value}, ListKind::kTuple)
+                  : name == "keys" ? key
+                                   : value);
   }
   run.charge(out.size() / 4);
   return run.list(std::move(out), ListKind::kView);

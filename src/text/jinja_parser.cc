@@ -4,7 +4,9 @@
 
 namespace stet::text {
 
-ParsedTemplate parse_template(std::string_view source) { return Parser(tokenize_template(source)).run(); }
+ParsedTemplate parse_template(std::string_view source) {
+  return Parser(tokenize_template(source)).run();
+}
 
 void Parser::fail_at(const Token& token, const std::string& message) {
   throw JinjaError(token.line, token.column, message);
@@ -36,7 +38,8 @@ void Parser::expect_op(std::string_view op) {
 
 void Parser::expect(Token::Kind kind, const char* what) {
   if (!now().is(kind)) {
-    fail(std::string("expected ") + what + (now().text.empty() ? "" : ", found '" + now().text + "'"));
+    fail(std::string("expected ") + what +
+         (now().text.empty() ? "" : ", found '" + now().text + "'"));
   }
   take();
 }
@@ -75,7 +78,8 @@ Block Parser::parse_body(const std::vector<std::string_view>& ends) {
       expect(Token::Kind::kPrintEnd, "'}}'");
     } else {
       expect(Token::Kind::kBlockBegin, "a tag");
-      if (std::any_of(ends.begin(), ends.end(), [this](std::string_view end) { return now().is_name(end); })) {
+      if (std::any_of(ends.begin(), ends.end(),
+                      [this](std::string_view end) { return now().is_name(end); })) {
         return body;
       }
       if (auto stmt = parse_statement()) {
@@ -252,7 +256,8 @@ Target Parser::parse_one_target(bool in_loop) {
   }
   Target target;
   target.name = expect_name("a variable's name");
-  static constexpr std::string_view kReserved[] = {"true", "false", "none", "True", "False", "None", "loop"};
+  static constexpr std::string_view kReserved[] = {"true",  "false", "none", "True",
+                                                   "False", "None",  "loop"};
   if (std::find(std::begin(kReserved), std::end(kReserved), target.name) != std::end(kReserved)) {
     fail("'" + target.name + "' cannot be assigned");
   }
@@ -290,7 +295,8 @@ Parameters Parser::parse_parameters() {
     }
     const Token at = now();
     const std::string name = expect_name("a parameter's name");
-    if (std::find(parameters.names.begin(), parameters.names.end(), name) != parameters.names.end()) {
+    if (std::find(parameters.names.begin(), parameters.names.end(), name) !=
+        parameters.names.end()) {
       fail_at(at, "parameter '" + name + "' occurs twice");
     }
     parameters.names.push_back(name);

@@ -13,14 +13,16 @@ namespace stet::text {
 
 ParsedTemplate parse_template(std::string_view source);
 
-// Recursive descent, precedences as in jinja2/parser.py. Statements: jinja_parser.cc; expressions: jinja_parser_expr.cc.
+// Recursive descent, precedences as in jinja2/parser.py. Statements: jinja_parser.cc; expressions:
+// jinja_parser_expr.cc.
 class Parser {
  public:
   explicit Parser(std::vector<Token> tokens) : tokens_(std::move(tokens)) {}
   ParsedTemplate run();
 
  private:
-  // Nesting of blocks and brackets, and the height of any expression: what bounds every later recursion over the tree.
+  // Nesting of blocks and brackets, and the height of any expression: what bounds every later
+  // recursion over the tree.
   static constexpr int kMaxDepth = 200;
   struct Nested {  // one level deeper for its lifetime
     explicit Nested(Parser* parser) : parser_(parser) { parser_->enter(); }
@@ -42,7 +44,8 @@ class Parser {
   [[noreturn]] void fail(const std::string& message) const { fail_at(now(), message); }
   [[noreturn]] static void fail_at(const Token& token, const std::string& message);
 
-  // Statements until a tag that begins with one of `ends` (left as the current token), or the end of the template.
+  // Statements until a tag that begins with one of `ends` (left as the current token), or the end
+  // of the template.
   Block parse_body(const std::vector<std::string_view>& ends);
   Block parse_body_to(std::string_view end);  // and eats the end tag
   std::unique_ptr<Stmt> parse_statement();
@@ -80,7 +83,8 @@ class Parser {
   ExprPtr parse_test(ExprPtr node);
   ExprPtr parse_call(ExprPtr node);
   Arguments parse_arguments();
-  ExprPtr parse_binary(ExprPtr (Parser::*operand)(), const std::vector<std::string_view>& operators);
+  ExprPtr parse_binary(ExprPtr (Parser::*operand)(),
+                       const std::vector<std::string_view>& operators);
   ExprPtr node(Expr::Kind kind, const Token& at) const;
   ExprPtr finish(ExprPtr node) const;  // computes and checks its depth
   ExprPtr with_part(Expr::Kind kind, ExprPtr part) const;

@@ -27,7 +27,8 @@ ExprPtr Parser::finish(ExprPtr made) const {
     include(value);
   }
   if (made->depth > kMaxDepth) {
-    throw JinjaError(made->line, made->column, "expression is nested more than " + std::to_string(kMaxDepth) + " deep");
+    throw JinjaError(made->line, made->column,
+                     "expression is nested more than " + std::to_string(kMaxDepth) + " deep");
   }
   return made;
 }
@@ -129,9 +130,11 @@ ExprPtr Parser::parse_compare() {
   }
 }
 
-ExprPtr Parser::parse_binary(ExprPtr (Parser::*operand)(), const std::vector<std::string_view>& operators) {
+ExprPtr Parser::parse_binary(ExprPtr (Parser::*operand)(),
+                             const std::vector<std::string_view>& operators) {
   ExprPtr left = (this->*operand)();
-  while (std::any_of(operators.begin(), operators.end(), [this](std::string_view op) { return now().is_op(op); })) {
+  while (std::any_of(operators.begin(), operators.end(),
+                     [this](std::string_view op) { return now().is_op(op); })) {
     ExprPtr made = node(Expr::Kind::kBinary, now());
     made->name = take().text;
     made->parts.push_back(std::move(left));
@@ -141,7 +144,9 @@ ExprPtr Parser::parse_binary(ExprPtr (Parser::*operand)(), const std::vector<std
   return left;
 }
 
-ExprPtr Parser::parse_sum() { return parse_binary(&Parser::parse_concat, {"+", "-"}); }
+ExprPtr Parser::parse_sum() {
+  return parse_binary(&Parser::parse_concat, {"+", "-"});
+}
 
 ExprPtr Parser::parse_concat() {
   ExprPtr first = parse_product();
@@ -155,7 +160,9 @@ ExprPtr Parser::parse_concat() {
   return finish(std::move(made));
 }
 
-ExprPtr Parser::parse_product() { return parse_binary(&Parser::parse_power, {"*", "/", "//", "%"}); }
+ExprPtr Parser::parse_product() {
+  return parse_binary(&Parser::parse_power, {"*", "/", "//", "%"});
+}
 
 ExprPtr Parser::parse_power() {
   ExprPtr left = parse_unary(true);
@@ -186,7 +193,8 @@ ExprPtr Parser::parse_unary(bool with_filter) {
 
 ExprPtr Parser::integer(const Token& token) {
   int64_t value = 0;
-  const auto result = std::from_chars(token.text.data(), token.text.data() + token.text.size(), value);
+  const auto result =
+      std::from_chars(token.text.data(), token.text.data() + token.text.size(), value);
   if (result.ec != std::errc()) {
     fail_at(token, "integer is out of range");
   }
@@ -202,7 +210,8 @@ ExprPtr Parser::parse_primary() {
   if (token.is(Token::Kind::kName)) {
     take();
     ExprPtr made = node(Expr::Kind::kConst, token);
-    if (token.text == "true" || token.text == "True" || token.text == "false" || token.text == "False") {
+    if (token.text == "true" || token.text == "True" || token.text == "false" ||
+        token.text == "False") {
       made->value = token.text[0] == 't' || token.text[0] == 'T';
     } else if (token.text == "none" || token.text == "None") {
       made->value = None{};
@@ -370,10 +379,11 @@ ExprPtr Parser::parse_test(ExprPtr input) {
     fail_at(at, "test '" + made->name + "' is not supported");
   }
   const Token& next = now();
-  const bool operand = next.is(Token::Kind::kString) || next.is(Token::Kind::kInteger) || next.is(Token::Kind::kFloat) ||
-                       next.is_op("[") || next.is_op("{") ||
-                       (next.is(Token::Kind::kName) && !next.is_name("else") && !next.is_name("or") &&
-                        !next.is_name("and") && !next.is_name("if") && !next.is_name("in") && !next.is_name("not"));
+  const bool operand =
+      next.is(Token::Kind::kString) || next.is(Token::Kind::kInteger) ||
+      next.is(Token::Kind::kFloat) || next.is_op("[") || next.is_op("{") ||
+      (next.is(Token::Kind::kName) && !next.is_name("else") && !next.is_name("or") &&
+       !next.is_name("and") && !next.is_name("if") && !next.is_name("in") && !next.is_name("not"));
   if (next.is_op("(")) {
     made->arguments = parse_arguments();
   } else if (operand) {

@@ -23,7 +23,9 @@ size_t previous_character(std::string_view text, size_t at) {
   return at;
 }
 
-bool is_space_at(std::string_view text, size_t at) { return is_python_space(decode_utf8(text.substr(at)).code_point); }
+bool is_space_at(std::string_view text, size_t at) {
+  return is_python_space(decode_utf8(text.substr(at)).code_point);
+}
 
 // Python's line boundaries. CR LF is one.
 size_t line_end_length(std::string_view text, size_t at) {
@@ -31,7 +33,8 @@ size_t line_end_length(std::string_view text, size_t at) {
   if (c == '\r') {
     return at + 1 < text.size() && text[at + 1] == '\n' ? 2 : 1;
   }
-  const bool ends = (c >= 0x0A && c <= 0x0C) || (c >= 0x1C && c <= 0x1E) || c == 0x85 || c == 0x2028 || c == 0x2029;
+  const bool ends = (c >= 0x0A && c <= 0x0C) || (c >= 0x1C && c <= 0x1E) || c == 0x85 ||
+                    c == 0x2028 || c == 0x2029;
   return ends ? character_at(text, at).size() : 0;
 }
 
@@ -90,7 +93,9 @@ void check_separator(const OriginText& separator) {
   }
 }
 
-std::string reversed(std::string_view bytes) { return {bytes.rbegin(), bytes.rend()}; }
+std::string reversed(std::string_view bytes) {
+  return {bytes.rbegin(), bytes.rend()};
+}
 
 std::vector<char32_t> sorted_characters(std::string_view text) {
   std::vector<char32_t> found;
@@ -114,7 +119,8 @@ size_t find_bytes(std::string_view text, std::string_view what, size_t from) {
   }
   // glibc: two-way string matching (Crochemore and Perrin 1991) for long needles.
   const void* found = memmem(text.data() + from, text.size() - from, what.data(), what.size());
-  return found == nullptr ? kNone : static_cast<size_t>(static_cast<const char*>(found) - text.data());
+  return found == nullptr ? kNone
+                          : static_cast<size_t>(static_cast<const char*>(found) - text.data());
 }
 
 size_t rfind_bytes(std::string_view text, std::string_view what) {
@@ -140,7 +146,8 @@ OriginText strip(const OriginText& text, const OriginText* chars, bool left, boo
   return text.slice(begin, end);
 }
 
-std::vector<OriginText> split(const OriginText& text, const OriginText* separator, int64_t max_splits) {
+std::vector<OriginText> split(const OriginText& text, const OriginText* separator,
+                              int64_t max_splits) {
   if (separator == nullptr) {
     return split_at_spaces(text, max_splits);
   }
@@ -159,7 +166,8 @@ std::vector<OriginText> split(const OriginText& text, const OriginText* separato
   return parts;
 }
 
-std::vector<OriginText> split_from_right(const OriginText& text, const OriginText* separator, int64_t max_splits) {
+std::vector<OriginText> split_from_right(const OriginText& text, const OriginText* separator,
+                                         int64_t max_splits) {
   if (separator == nullptr) {
     return split_at_spaces_from_right(text, max_splits);
   }
@@ -199,12 +207,14 @@ std::vector<OriginText> split_lines(const OriginText& text, bool keep_ends) {
   return lines;
 }
 
-OriginText replace(const OriginText& text, const OriginText& from, const OriginText& to, int64_t max_count) {
+OriginText replace(const OriginText& text, const OriginText& from, const OriginText& to,
+                   int64_t max_count) {
   OriginText out;
   size_t begin = 0;
   for (int64_t count = 0; max_count < 0 || count < max_count; ++count) {
     // An empty pattern is found before every character and at the end.
-    size_t at = from.empty() ? (begin <= text.size() ? begin : kNone) : find_bytes(text.str(), from.str(), begin);
+    size_t at = from.empty() ? (begin <= text.size() ? begin : kNone)
+                             : find_bytes(text.str(), from.str(), begin);
     if (at == kNone) {
       break;
     }
@@ -256,8 +266,10 @@ size_t SliceRange::count() const {
   return begin > end ? static_cast<size_t>((begin - end - 1) / -step + 1) : 0;
 }
 
-SliceRange slice_range(std::optional<int64_t> begin, std::optional<int64_t> end, std::optional<int64_t> step, int64_t size) {
-  // A step longer than the sequence picks one element; the clamp keeps its negation and sums in range.
+SliceRange slice_range(std::optional<int64_t> begin, std::optional<int64_t> end,
+                       std::optional<int64_t> step, int64_t size) {
+  // A step longer than the sequence picks one element; the clamp keeps its negation and sums in
+  // range.
   const int64_t by = std::clamp<int64_t>(step.value_or(1), -(size + 1), size + 1);
   if (step == 0) {
     throw JinjaError("slice step cannot be zero");

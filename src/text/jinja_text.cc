@@ -22,7 +22,9 @@ size_t OriginText::run_at(size_t byte) const {
   return static_cast<size_t>(after - runs_.begin());
 }
 
-Origin OriginText::origin_at(size_t byte) const { return runs_[run_at(byte)].origin; }
+Origin OriginText::origin_at(size_t byte) const {
+  return runs_[run_at(byte)].origin;
+}
 
 void OriginText::append(const OriginText& text, size_t begin, size_t end) {
   if (begin >= end) {

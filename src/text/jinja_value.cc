@@ -41,12 +41,19 @@ int64_t as_int(const Value& value) {
   return b != nullptr ? (*b ? 1 : 0) : *value.get<int64_t>();
 }
 
-// Kinds that compare with each other: list with list, tuple with tuple; an iterator only with itself.
-bool same_kind(const List& a, const List& b) { return a.kind == b.kind && a.kind != ListKind::kIterator; }
-bool has_order(const List& list) { return list.kind == ListKind::kList || list.kind == ListKind::kTuple; }
+// Kinds that compare with each other: list with list, tuple with tuple; an iterator only with
+// itself.
+bool same_kind(const List& a, const List& b) {
+  return a.kind == b.kind && a.kind != ListKind::kIterator;
+}
+bool has_order(const List& list) {
+  return list.kind == ListKind::kList || list.kind == ListKind::kTuple;
+}
 
 // Exact, as in Python: converting the integer would round it.
-std::strong_ordering compare_integers(int64_t a, int64_t b) { return a <=> b; }
+std::strong_ordering compare_integers(int64_t a, int64_t b) {
+  return a <=> b;
+}
 std::partial_ordering compare_mixed(int64_t a, double b) {
   if (std::isnan(b)) {
     return std::partial_ordering::unordered;
@@ -66,11 +73,13 @@ std::partial_ordering compare_numbers(const Value& a, const Value& b) {
   if (a.is_float()) {
     return 0 <=> compare_mixed(as_int(b), *a.get<double>());
   }
-  return b.is_float() ? compare_mixed(as_int(a), *b.get<double>()) : compare_integers(as_int(a), as_int(b));
+  return b.is_float() ? compare_mixed(as_int(a), *b.get<double>())
+                      : compare_integers(as_int(a), as_int(b));
 }
 
 bool equal_dicts(const Dict& a, const Dict& b) {
-  return a.items.size() == b.items.size() && std::all_of(a.items.begin(), a.items.end(), [&](const auto& item) {
+  return a.items.size() == b.items.size() &&
+         std::all_of(a.items.begin(), a.items.end(), [&](const auto& item) {
            const Value* other = b.find(item.first);
            return other != nullptr && equal(item.second, *other);
          });
@@ -92,7 +101,8 @@ bool is_printable(char32_t c) {
 }
 
 std::string text_repr(std::string_view text) {
-  const bool use_double = text.find('\'') != std::string_view::npos && text.find('"') == std::string_view::npos;
+  const bool use_double =
+      text.find('\'') != std::string_view::npos && text.find('"') == std::string_view::npos;
   const char quote = use_double ? '"' : '\'';
   std::string out(1, quote);
   while (!text.empty()) {
@@ -124,7 +134,9 @@ std::string no_text(const std::string& type) {
 
 std::string list_repr(const List& list) {
   if (!has_order(list)) {
-    return no_text(list.kind == ListKind::kIterator ? "generator" : list.kind == ListKind::kRange ? "range" : "dict view");
+    return no_text(list.kind == ListKind::kIterator ? "generator"
+                   : list.kind == ListKind::kRange  ? "range"
+                                                    : "dict view");
   }
   const bool tuple = list.kind == ListKind::kTuple;
   std::string out(1, tuple ? '(' : '[');
@@ -195,8 +207,9 @@ bool Value::truth() const {
 }
 
 std::string Value::type_name() const {
-  static constexpr const char* kNames[] = {"Undefined", "NoneType", "bool", "int", "float", "str", "list", "dict",
-                                           "LoopContext", "Namespace", "Macro", "method", "function"};
+  static constexpr const char* kNames[] = {
+      "Undefined", "NoneType",    "bool",      "int",   "float",  "str",     "list",
+      "dict",      "LoopContext", "Namespace", "Macro", "method", "function"};
   if (const List* l = as_list()) {
     switch (l->kind) {
       case ListKind::kList: return "list";
@@ -230,7 +243,8 @@ void check_key(const Value& key) {
   if (tuple != nullptr && tuple->kind == ListKind::kTuple) {
     std::for_each(tuple->items.begin(), tuple->items.end(), check_key);
   } else if (key.text() == nullptr && !key.is_number() && !key.is_none()) {
-    throw JinjaError("a dict key must be a string, a number or none, not '" + key.type_name() + "'");
+    throw JinjaError("a dict key must be a string, a number or none, not '" + key.type_name() +
+                     "'");
   }
 }
 
@@ -261,14 +275,16 @@ bool equal(const Value& a, const Value& b) {
   if (a.as_list() != nullptr && b.as_list() != nullptr) {
     const List& x = *a.as_list();
     const List& y = *b.as_list();
-    return &x == &y || (same_kind(x, y) && std::equal(x.items.begin(), x.items.end(), y.items.begin(), y.items.end(),
-                                                      [&](const Value& p, const Value& q) { return equal(p, q); }));
+    return &x == &y || (same_kind(x, y) &&
+                        std::equal(x.items.begin(), x.items.end(), y.items.begin(), y.items.end(),
+                                   [&](const Value& p, const Value& q) { return equal(p, q); }));
   }
   if (a.as_dict() != nullptr && b.as_dict() != nullptr) {
     return equal_dicts(*a.as_dict(), *b.as_dict());
   }
   if (a.as_namespace() != nullptr || a.as_macro() != nullptr || a.as_loop() != nullptr) {
-    return a.as_namespace() == b.as_namespace() && a.as_macro() == b.as_macro() && a.as_loop() == b.as_loop();
+    return a.as_namespace() == b.as_namespace() && a.as_macro() == b.as_macro() &&
+           a.as_loop() == b.as_loop();
   }
   return (a.is_none() && b.is_none()) || (a.is_undefined() && b.is_undefined());
 }
@@ -298,7 +314,9 @@ bool less(const Value& a, const Value& b) {
 }
 
 Value compare_key(const Value& value, bool case_sensitive) {
-  return value.text() != nullptr && !case_sensitive ? Value(change_case(*value.text(), Case::kLower)) : value;
+  return value.text() != nullptr && !case_sensitive
+             ? Value(change_case(*value.text(), Case::kLower))
+             : value;
 }
 
 std::shared_ptr<const List> iterate(const Value& value) {
@@ -327,7 +345,8 @@ std::shared_ptr<const List> iterate(const Value& value) {
       made->items.push_back(item.first);
     }
   } else if (const LoopState* loop = value.as_loop()) {
-    made->items.assign(loop->items->items.begin() + static_cast<std::ptrdiff_t>(loop->index), loop->items->items.end());
+    made->items.assign(loop->items->items.begin() + static_cast<std::ptrdiff_t>(loop->index),
+                       loop->items->items.end());
   } else if (!value.is_undefined()) {
     throw JinjaError("'" + value.type_name() + "' object is not iterable");
   }
@@ -360,7 +379,8 @@ OriginText to_text(const Value& value) {
   return {value.is_undefined() ? "" : repr(value), Origin::kData};
 }
 
-// repr(float): the shortest digits that give the same double; an exponent below 1e-4 and from 1e16 on.
+// repr(float): the shortest digits that give the same double; an exponent below 1e-4 and from 1e16
+// on.
 std::string float_repr(double value) {
   if (!std::isfinite(value)) {
     return std::isnan(value) ? "nan" : value > 0 ? "inf" : "-inf";
@@ -368,9 +388,10 @@ std::string float_repr(double value) {
   char buffer[400];
   const double magnitude = std::fabs(value);
   const bool exponent = magnitude != 0.0 && (magnitude < 1e-4 || magnitude >= 1e16);
-  const auto end = std::to_chars(buffer, buffer + sizeof buffer, value,
-                                 exponent ? std::chars_format::scientific : std::chars_format::fixed)
-                       .ptr;
+  const auto end =
+      std::to_chars(buffer, buffer + sizeof buffer, value,
+                    exponent ? std::chars_format::scientific : std::chars_format::fixed)
+          .ptr;
   std::string out(buffer, end);
   return exponent || out.find('.') != std::string::npos ? out : out + ".0";
 }

@@ -1,4 +1,5 @@
-// Values of the template interpreter, with Python's meaning of truth, equality, order, str() and repr().
+// Values of the template interpreter, with Python's meaning of truth, equality, order, str() and
+// repr().
 #pragma once
 
 #include <cstdint>
@@ -15,12 +16,15 @@
 
 namespace stet::text {
 
-// An error of a template or of its input. Never leaves ChatTemplate::parse and render, which turn it into a Status.
+// An error of a template or of its input. Never leaves ChatTemplate::parse and render, which turn
+// it into a Status.
 class JinjaError : public std::runtime_error {
  public:
   explicit JinjaError(const std::string& message) : std::runtime_error(message) {}
   JinjaError(int line, int column, const std::string& message)
-      : std::runtime_error("line " + std::to_string(line) + ":" + std::to_string(column) + ": " + message), placed_(true) {}
+      : std::runtime_error("line " + std::to_string(line) + ":" + std::to_string(column) + ": " +
+                           message),
+        placed_(true) {}
   bool placed() const { return placed_; }
 
  private:
@@ -54,27 +58,32 @@ class Value {
  public:
   using Text = std::shared_ptr<const OriginText>;
   Value() : v_(Undefined{}) {}
-  Value(Undefined u) : v_(std::move(u)) {}          // NOLINT(google-explicit-constructor): values convert freely
-  Value(None n) : v_(n) {}                          // NOLINT(google-explicit-constructor)
-  Value(bool b) : v_(b) {}                          // NOLINT(google-explicit-constructor)
-  Value(int64_t i) : v_(i) {}                       // NOLINT(google-explicit-constructor)
-  Value(double d) : v_(d) {}                        // NOLINT(google-explicit-constructor)
-  Value(OriginText t) : v_(std::make_shared<const OriginText>(std::move(t))) {}  // NOLINT(google-explicit-constructor)
-  Value(Text t) : v_(std::move(t)) {}                               // NOLINT(google-explicit-constructor)
-  Value(std::shared_ptr<const List> l) : v_(std::move(l)) {}        // NOLINT(google-explicit-constructor)
-  Value(std::shared_ptr<const Dict> d) : v_(std::move(d)) {}        // NOLINT(google-explicit-constructor)
-  Value(std::shared_ptr<LoopState> l) : v_(std::move(l)) {}         // NOLINT(google-explicit-constructor)
-  Value(Namespace* n) : v_(n) {}                                    // NOLINT(google-explicit-constructor)
-  Value(const Macro* m) : v_(m) {}                                  // NOLINT(google-explicit-constructor)
-  Value(BoundMethod m) : v_(std::move(m)) {}                        // NOLINT(google-explicit-constructor)
-  Value(Builtin b) : v_(std::move(b)) {}                            // NOLINT(google-explicit-constructor)
-  Value(const char*) = delete;  // a string needs an origin
+  Value(Undefined u)
+      : v_(std::move(u)) {}    // NOLINT(google-explicit-constructor): values convert freely
+  Value(None n) : v_(n) {}     // NOLINT(google-explicit-constructor)
+  Value(bool b) : v_(b) {}     // NOLINT(google-explicit-constructor)
+  Value(int64_t i) : v_(i) {}  // NOLINT(google-explicit-constructor)
+  Value(double d) : v_(d) {}   // NOLINT(google-explicit-constructor)
+  Value(OriginText t)
+      : v_(std::make_shared<const OriginText>(std::move(t))) {
+  }                                                           // NOLINT(google-explicit-constructor)
+  Value(Text t) : v_(std::move(t)) {}                         // NOLINT(google-explicit-constructor)
+  Value(std::shared_ptr<const List> l) : v_(std::move(l)) {}  // NOLINT(google-explicit-constructor)
+  Value(std::shared_ptr<const Dict> d) : v_(std::move(d)) {}  // NOLINT(google-explicit-constructor)
+  Value(std::shared_ptr<LoopState> l) : v_(std::move(l)) {}   // NOLINT(google-explicit-constructor)
+  Value(Namespace* n) : v_(n) {}                              // NOLINT(google-explicit-constructor)
+  Value(const Macro* m) : v_(m) {}                            // NOLINT(google-explicit-constructor)
+  Value(BoundMethod m) : v_(std::move(m)) {}                  // NOLINT(google-explicit-constructor)
+  Value(Builtin b) : v_(std::move(b)) {}                      // NOLINT(google-explicit-constructor)
+  Value(const char*) = delete;                                // a string needs an origin
 
   static Value list(std::vector<Value> items, ListKind kind = ListKind::kList);
   static Value data(std::string_view text) { return OriginText(text, Origin::kData); }
 
   template <class T>
-  const T* get() const { return std::get_if<T>(&v_); }
+  const T* get() const {
+    return std::get_if<T>(&v_);
+  }
   bool is_undefined() const { return get<Undefined>() != nullptr; }
   bool is_none() const { return get<None>() != nullptr; }
   bool is_bool() const { return get<bool>() != nullptr; }
@@ -113,15 +122,18 @@ class Value {
   std::string type_name() const;  // Python's: "str", "NoneType"
 
  private:
-  std::variant<Undefined, None, bool, int64_t, double, Text, std::shared_ptr<const List>, std::shared_ptr<const Dict>,
-               std::shared_ptr<LoopState>, Namespace*, const Macro*, BoundMethod, Builtin>
+  std::variant<Undefined, None, bool, int64_t, double, Text, std::shared_ptr<const List>,
+               std::shared_ptr<const Dict>, std::shared_ptr<LoopState>, Namespace*, const Macro*,
+               BoundMethod, Builtin>
       v_;
 };
 
-// How much a walk over a value costs: held small where values are made, so that no walk (nor a destructor) gets lost in one.
+// How much a walk over a value costs: held small where values are made, so that no walk (nor a
+// destructor) gets lost in one.
 struct Extent {
-  int nesting = 0;      // levels of lists and dicts
-  uint64_t weight = 1;  // values in it, counted as often as they occur; strings count 1 per 64 bytes
+  int nesting = 0;  // levels of lists and dicts
+  uint64_t weight =
+      1;  // values in it, counted as often as they occur; strings count 1 per 64 bytes
 };
 constexpr int kMaxNesting = 64;
 constexpr uint64_t kMaxWeight = 1u << 20;
@@ -130,8 +142,8 @@ Extent extent_of(const Value& value);
 struct List {
   std::vector<Value> items;
   ListKind kind = ListKind::kList;
-  mutable size_t consumed = 0;    // kIterator: items that were taken
-  Extent extent{1, 1};            // set by Value::list
+  mutable size_t consumed = 0;  // kIterator: items that were taken
+  Extent extent{1, 1};          // set by Value::list
 };
 
 // Insertion order, as in Python. Keys are strings, numbers, None or tuples of them.
@@ -160,13 +172,16 @@ struct LoopState {
 
 bool equal(const Value& a, const Value& b);
 bool less(const Value& a, const Value& b);  // throws for types without an order
-Value compare_key(const Value& value, bool case_sensitive);  // strings in lower case unless case_sensitive
+Value compare_key(const Value& value,
+                  bool case_sensitive);  // strings in lower case unless case_sensitive
 
-// What a `for` would walk: elements, keys, characters. Throws for what is not iterable; an iterator is used up.
+// What a `for` would walk: elements, keys, characters. Throws for what is not iterable; an iterator
+// is used up.
 std::shared_ptr<const List> iterate(const Value& value);
 int64_t length_of(const Value& value);  // throws for what has no length
 
-// str(): strings keep their origin, everything else is data. Throws for what has only an address to show.
+// str(): strings keep their origin, everything else is data. Throws for what has only an address to
+// show.
 OriginText to_text(const Value& value);
 std::string repr(const Value& value);
 std::string float_repr(double value);

@@ -28,14 +28,17 @@ using K = KvOpKind;
 class KvCacheTest : public Test {
  protected:
   void make(uint32_t num_blocks, bool prefix_cache = true) {
-    kv_ = std::make_unique<KvCache>(
-        KvOptions{.num_blocks = num_blocks, .block_tokens = kBlockTokens, .prefix_cache = prefix_cache});
+    kv_ = std::make_unique<KvCache>(KvOptions{
+        .num_blocks = num_blocks, .block_tokens = kBlockTokens, .prefix_cache = prefix_cache});
   }
   ScheduledSeq row(SeqId seq, uint32_t first_pos, uint32_t n, uint32_t new_blocks) {
-    return {.seq = seq, .first_pos = first_pos, .num_scheduled_tokens = n, .num_new_blocks = new_blocks};
+    return {.seq = seq,
+            .first_pos = first_pos,
+            .num_scheduled_tokens = n,
+            .num_new_blocks = new_blocks};
   }
-  bool commit(std::vector<ScheduledSeq> rows, std::vector<SeqId> admitted = {}, std::vector<ForkedSeq> forks = {},
-              std::vector<SeqId> preempted = {}) {
+  bool commit(std::vector<ScheduledSeq> rows, std::vector<SeqId> admitted = {},
+              std::vector<ForkedSeq> forks = {}, std::vector<SeqId> preempted = {}) {
     StepPlan plan;
     plan.step = ++step_;
     plan.scheduled = std::move(rows);
@@ -52,7 +55,9 @@ class KvCacheTest : public Test {
     kv_->add_sequence(seq, root);
     const uint32_t hit = kv_->match(seq, ids).num_tokens;
     const auto n = static_cast<uint32_t>(ids.size());
-    ASSERT_TRUE(commit({row(seq, hit, n - hit, (n + kBlockTokens - 1) / kBlockTokens - hit / kBlockTokens)}, {seq}));
+    ASSERT_TRUE(
+        commit({row(seq, hit, n - hit, (n + kBlockTokens - 1) / kBlockTokens - hit / kBlockTokens)},
+               {seq}));
     kv_->complete_step(step_);
     kv_->publish(seq, ids);
     sound();
@@ -181,9 +186,9 @@ TEST_F(KvCacheTest, APlanThatDoesNotFitChangesNothing) {
 TEST_F(KvCacheTest, APlanThatMiscountsItsBlocksOrPositionsIsRefused) {
   make(8);
   prefill(SeqId{1}, tokens(20));
-  EXPECT_FALSE(commit({row(SeqId{1}, 20, 1, 1)}));   // no block is needed
-  EXPECT_FALSE(commit({row(SeqId{1}, 24, 1, 1)}));   // a gap
-  EXPECT_FALSE(commit({row(SeqId{9}, 0, 1, 1)}));    // unknown
+  EXPECT_FALSE(commit({row(SeqId{1}, 20, 1, 1)}));              // no block is needed
+  EXPECT_FALSE(commit({row(SeqId{1}, 24, 1, 1)}));              // a gap
+  EXPECT_FALSE(commit({row(SeqId{9}, 0, 1, 1)}));               // unknown
   EXPECT_FALSE(commit({row(SeqId{1}, 20, 1, 0)}, {SeqId{1}}));  // admitted twice
   EXPECT_TRUE(commit({row(SeqId{1}, 20, 1, 0)}));
 }
@@ -246,7 +251,8 @@ TEST_F(KvCacheTest, AStepOfAReleasedIncarnationCountsForNothing) {
   const uint64_t old_step = step_;
   kv_->release(SeqId{1});
   EXPECT_TRUE(kv_->destroy_pending(SeqId{1}));
-  EXPECT_FALSE(commit({row(SeqId{1}, 0, 17, 3)}, {SeqId{1}}));  // its old self must be destroyed first
+  EXPECT_FALSE(
+      commit({row(SeqId{1}, 0, 17, 3)}, {SeqId{1}}));  // its old self must be destroyed first
   kv_->flush_pending_ops(&batch_);
   ASSERT_TRUE(commit({row(SeqId{1}, 0, 17, 3)}, {SeqId{1}}));
   kv_->complete_step(old_step);

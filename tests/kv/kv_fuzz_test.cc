@@ -1,5 +1,6 @@
-// Random plans with up to two steps in flight, on a FakeBackend that re-reads every position of every row: the model that
-// predicts every byte (kv.md sec. 13, 4). The engine runs one step at a time today; this is where overlap is tested.
+// Random plans with up to two steps in flight, on a FakeBackend that re-reads every position of
+// every row: the model that predicts every byte (kv.md sec. 13, 4). The engine runs one step at a
+// time today; this is where overlap is tested.
 #include <gtest/gtest.h>
 
 #include <deque>
@@ -31,7 +32,9 @@ class Fuzz {
       : random_(seed),
         fences_(fences),
         num_blocks_(3 + static_cast<uint32_t>(mix(&random_) % 12)),
-        kv_({.num_blocks = num_blocks_, .block_tokens = kBlockTokens, .prefix_cache = mix(&random_) % 4 != 0}),
+        kv_({.num_blocks = num_blocks_,
+             .block_tokens = kBlockTokens,
+             .prefix_cache = mix(&random_) % 4 != 0}),
         backend_({.num_blocks = num_blocks_,
                   .block_tokens = kBlockTokens,
                   .max_step_tokens = 4096,
@@ -130,7 +133,9 @@ class Fuzz {
       first = kv_.match(SeqId{id}, s.token_ids).num_tokens;
       held = first / kBlockTokens;
       plan->admitted.push_back(SeqId{id});
-      batch->new_sequences.push_back({.seq = SeqId{id}, .sampling = {}, .prompt_token_ids = s.token_ids,
+      batch->new_sequences.push_back({.seq = SeqId{id},
+                                      .sampling = {},
+                                      .prompt_token_ids = s.token_ids,
                                       .output_token_ids = {}});
     }
     if (first >= known) {
@@ -138,7 +143,9 @@ class Fuzz {
     }
     const auto n = static_cast<uint32_t>(1 + below(known - first));
     const uint32_t needed = (first + n + kBlockTokens - 1) / kBlockTokens;
-    plan->scheduled.push_back({.seq = SeqId{id}, .first_pos = first, .num_scheduled_tokens = n,
+    plan->scheduled.push_back({.seq = SeqId{id},
+                               .first_pos = first,
+                               .num_scheduled_tokens = n,
                                .num_new_blocks = needed - held});
   }
 

@@ -8,7 +8,8 @@ namespace {
 constexpr uint32_t kBlockTokens = 4;
 using Tokens = std::vector<uint32_t>;
 
-ChainBlock chain_block(BlockId parent, const Sha256Digest& root, const Sha256Digest& hash, const Tokens& tokens) {
+ChainBlock chain_block(BlockId parent, const Sha256Digest& root, const Sha256Digest& hash,
+                       const Tokens& tokens) {
   return {.parent = parent, .root = &root, .hash = &hash, .token_ids = tokens};
 }
 

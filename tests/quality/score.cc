@@ -1,5 +1,6 @@
-// Teacher-forced scores on the CPU backend, for quality.py: log-probability of the true next token and most likely token at every
-// position.   stet_score --model FILE --tokens IDS.json [--isa NAME]   (IDS: {name: [ids]}; prints the scores format of quality.py)
+// Teacher-forced scores on the CPU backend, for quality.py: log-probability of the true next token
+// and most likely token at every position.   stet_score --model FILE --tokens IDS.json [--isa NAME]
+// (IDS: {name: [ids]}; prints the scores format of quality.py)
 #include <cstdio>
 #include <fstream>
 #include <string>
@@ -16,9 +17,10 @@ namespace {
 
 using nlohmann::json;
 
-// Position by position: a new sequence that shares the slots of all positions before it, may sample the true next token
-// only, and asks for the most likely one beside it.
-json score_text(stet::executor::CpuBackend* backend, uint64_t* step_number, const std::vector<uint32_t>& ids) {
+// Position by position: a new sequence that shares the slots of all positions before it, may sample
+// the true next token only, and asks for the most likely one beside it.
+json score_text(stet::executor::CpuBackend* backend, uint64_t* step_number,
+                const std::vector<uint32_t>& ids) {
   json result = {{"logprob", json::array()}, {"argmax", json::array()}};
   const uint32_t block_tokens = backend->info().block_tokens;
   stet::StepBatch batch;
@@ -30,7 +32,8 @@ json score_text(stet::executor::CpuBackend* backend, uint64_t* step_number, cons
     if (pos > 0) {
       batch.kv_ops.push_back({.kind = stet::KvOpKind::kDestroy, .seq = {seq.v - 1}});
     }
-    stet::NewSequence start{.seq = seq, .max_blocks = backend->info().num_blocks, .prompt_token_ids = {ids[pos]}};
+    stet::NewSequence start{
+        .seq = seq, .max_blocks = backend->info().num_blocks, .prompt_token_ids = {ids[pos]}};
     start.sampling.allowed_token_ids = {ids[pos + 1]};
     start.sampling.num_logprobs = 1;
     batch.new_sequences.push_back(start);
@@ -72,8 +75,12 @@ int run(const std::string& model_path, const std::string& tokens_path, const std
     std::fprintf(stderr, "stet_score: %s\n", model.status().message().c_str());
     return 65;
   }
-  auto backend = stet::executor::CpuBackend::create(
-      {.model = *model, .table = table, .num_threads = 2, .num_blocks = 64, .max_step_tokens = 64, .max_sequences = 2});
+  auto backend = stet::executor::CpuBackend::create({.model = *model,
+                                                     .table = table,
+                                                     .num_threads = 2,
+                                                     .num_blocks = 64,
+                                                     .max_step_tokens = 64,
+                                                     .max_sequences = 2});
   if (!backend.ok()) {
     std::fprintf(stderr, "stet_score: %s\n", backend.status().message().c_str());
     return 70;

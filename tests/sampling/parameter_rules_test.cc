@@ -75,7 +75,8 @@ TEST(ParameterRules, DefaultsOfSamplingParamsAreThoseOfTheTable) {
   EXPECT_EQ(defaults.top_k, 0u);
 }
 
-// After a change of the table: STET_UPDATE_DOCS=1 sampling_test --gtest_filter='*ReferencePage*' writes the page.
+// After a change of the table: STET_UPDATE_DOCS=1 sampling_test --gtest_filter='*ReferencePage*'
+// writes the page.
 TEST(ParameterRules, TheReferencePageIsThisTable) {
   const std::string path = std::string(STET_SOURCE_DIR) + "/docs/parameters.md";
   if (std::getenv("STET_UPDATE_DOCS") != nullptr) {

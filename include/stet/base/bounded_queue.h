@@ -1,11 +1,12 @@
 // A bounded multi-producer queue of values with one wake-up per push. Thread-safe.
-// Cost: one short mutex hold per push or drain. Trap: push never blocks; a full queue is the caller's answer to give.
+// Cost: one short mutex hold per push or drain. Trap: push never blocks; a full queue is the
+// caller's answer to give.
 #pragma once
 
+#include <chrono>
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
-#include <chrono>
 #include <mutex>
 #include <utility>
 #include <vector>
@@ -37,8 +38,8 @@ class BoundedQueue {
     std::swap(*out, items_);
   }
 
-  // Waits until there is an item, the queue is closed, wake() is called or the time is over; then drains.
-  // `timeout_us` = UINT64_MAX waits without limit. False when closed and empty.
+  // Waits until there is an item, the queue is closed, wake() is called or the time is over; then
+  // drains. `timeout_us` = UINT64_MAX waits without limit. False when closed and empty.
   bool wait_drain(std::vector<T>* out, uint64_t timeout_us = UINT64_MAX) {
     out->clear();
     std::unique_lock lock(mutex_);

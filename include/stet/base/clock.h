@@ -1,4 +1,5 @@
-// Injected time. Everything that decides by time takes a Clock, so that tests and the simulator own it.
+// Injected time. Everything that decides by time takes a Clock, so that tests and the simulator own
+// it.
 #pragma once
 
 #include <atomic>

@@ -13,9 +13,11 @@ struct StrongId {
   friend constexpr auto operator<=>(StrongId, StrongId) = default;
 };
 
-using RequestId = StrongId<struct RequestTag, uint64_t>;  // one per accepted request, never reused in a process
-using SeqId = StrongId<struct SeqTag, uint64_t>;          // one per choice of a request, never reused in a process
-using BlockId = StrongId<struct BlockTag, uint32_t>;      // a slot of the KV pool (kv.md names it slot)
+using RequestId =
+    StrongId<struct RequestTag, uint64_t>;  // one per accepted request, never reused in a process
+using SeqId =
+    StrongId<struct SeqTag, uint64_t>;  // one per choice of a request, never reused in a process
+using BlockId = StrongId<struct BlockTag, uint32_t>;  // a slot of the KV pool (kv.md names it slot)
 
 }  // namespace stet
 

@@ -1,4 +1,5 @@
-// SHA-256 (OpenSSL, SHA-NI where the CPU has it). Used for KV keys (C8), model hash and numerics id (C0).
+// SHA-256 (OpenSSL, SHA-NI where the CPU has it). Used for KV keys (C8), model hash and numerics id
+// (C0).
 #pragma once
 
 #include <array>
@@ -23,7 +24,8 @@ class Sha256 {
 
   void update(std::span<const std::byte> bytes);
   void update(std::string_view text);
-  // One field of a tagged list: tag length, tag, value length, value, so that two fields never trade bytes.
+  // One field of a tagged list: tag length, tag, value length, value, so that two fields never
+  // trade bytes.
   void update_field(std::string_view tag, std::span<const std::byte> value);
   void update_field(std::string_view tag, std::string_view value);
   Sha256Digest finish();  // and starts afresh

@@ -1,8 +1,9 @@
 // Status and Result<T>: how errors travel between folders.
 //
-// A Status is OK or {code, message}. Codes carry gRPC's numbers, so that a transport converts by a cast. The message
-// answers: what was expected, what was found, where, and (if not obvious) what to do. Scarcity (no free block, a full
-// queue) is a domain value, never a Status: it happens on hot paths and must not allocate.
+// A Status is OK or {code, message}. Codes carry gRPC's numbers, so that a transport converts by a
+// cast. The message answers: what was expected, what was found, where, and (if not obvious) what to
+// do. Scarcity (no free block, a full queue) is a domain value, never a Status: it happens on hot
+// paths and must not allocate.
 //
 //   Result<File> open(const std::string& path);
 //   STET_ASSIGN_OR_RETURN(File file, open(path));
@@ -74,8 +75,10 @@ Status internal_error(std::string message);
 template <class T>
 class [[nodiscard]] Result {
  public:
-  Result(T value) : value_(std::move(value)) {}  // NOLINT(google-explicit-constructor): `return value;`
-  Result(Status status) : status_(std::move(status)) {  // NOLINT(google-explicit-constructor): `return error;`
+  Result(T value)
+      : value_(std::move(value)) {}  // NOLINT(google-explicit-constructor): `return value;`
+  Result(Status status)
+      : status_(std::move(status)) {  // NOLINT(google-explicit-constructor): `return error;`
     STET_CHECK(!status_.ok(), "a Result without a value needs an error");
   }
 
@@ -84,9 +87,12 @@ class [[nodiscard]] Result {
 
   T& value() & { return *checked(); }
   const T& value() const& { return *const_cast<Result*>(this)->checked(); }
-  T&& value() && { return std::move(*checked()); }
+  T value() && {
+    return std::move(*checked());
+  }  // by value: `for (x : f().value())` keeps it alive
   T& operator*() & { return *checked(); }
   const T& operator*() const& { return *const_cast<Result*>(this)->checked(); }
+  T operator*() && { return std::move(*checked()); }
   T* operator->() { return checked(); }
   const T* operator->() const { return const_cast<Result*>(this)->checked(); }
 
@@ -104,11 +110,11 @@ class [[nodiscard]] Result {
 #define STET_CONCAT_INNER(a, b) a##b
 #define STET_CONCAT(a, b) STET_CONCAT_INNER(a, b)
 
-#define STET_RETURN_IF_ERROR(expr)                            \
-  do {                                                        \
+#define STET_RETURN_IF_ERROR(expr)                                  \
+  do {                                                              \
     if (::stet::Status stet_status_ = (expr); !stet_status_.ok()) { \
-      return stet_status_;                                    \
-    }                                                         \
+      return stet_status_;                                          \
+    }                                                               \
   } while (0)
 
 #define STET_ASSIGN_OR_RETURN(lhs, expr) \

@@ -1,9 +1,10 @@
-// A Backend without a model: tokens are hashes of what the sequence's own block table holds. Used by the simulator and by the
-// tests of everything above the executor.
+// A Backend without a model: tokens are hashes of what the sequence's own block table holds. Used
+// by the simulator and by the tests of everything above the executor.
 //
-// A position's "KV" is a hash chain over the tokens up to it. Every row re-reads all earlier positions of its sequence
-// through its table and compares them with the chain of the tokens the sequence has: a slot that was recycled,
-// published too early, not copied or mapped wrongly shows at once, as does any broken rule of backend.h.
+// A position's "KV" is a hash chain over the tokens up to it. Every row re-reads all earlier
+// positions of its sequence through its table and compares them with the chain of the tokens the
+// sequence has: a slot that was recycled, published too early, not copied or mapped wrongly shows
+// at once, as does any broken rule of backend.h.
 #pragma once
 
 #include <cstdint>
@@ -32,7 +33,8 @@ class FakeModel {
   uint64_t chain_start() const { return seed_; }
   bool faulty(uint64_t chain) const;
   // The token after a position with this chain, as output `output_pos` of choice `choice`.
-  uint32_t sample(uint64_t chain, const SamplingParams& sampling, uint32_t choice, uint32_t output_pos) const;
+  uint32_t sample(uint64_t chain, const SamplingParams& sampling, uint32_t choice,
+                  uint32_t output_pos) const;
 
   // What a choice gives when it runs alone: the definition that every run must meet.
   struct Solo {
@@ -58,7 +60,7 @@ struct FakeOptions {
   uint32_t max_sequences = 64;
   uint64_t seed = 1;          // the weights, so to speak
   uint64_t fault_period = 0;  // one of so many positions is non-finite, by its content; 0 = none
-  uint64_t step_us = 0;       // virtual time of a step, and of each of its positions, added to `clock`
+  uint64_t step_us = 0;  // virtual time of a step, and of each of its positions, added to `clock`
   uint64_t position_us = 0;
   ManualClock* clock = nullptr;
   std::function<void(const std::string&)> on_violation;  // absent: a violation aborts
@@ -94,7 +96,8 @@ class FakeBackend final : public Backend {
   void copy(BlockId from, BlockId to);
   void unmap(const TableEntry& entry);
   void compute(const BatchRow& row, std::span<const uint32_t> token_ids, StepResult* result);
-  bool check_row(const FakeSequence& s, const BatchRow& row, std::span<const uint32_t> token_ids) const;
+  bool check_row(const FakeSequence& s, const BatchRow& row,
+                 std::span<const uint32_t> token_ids) const;
   void check_reads(const FakeSequence& s, uint32_t num_positions) const;
   bool write_position(FakeSequence& s, uint32_t position);  // false: the position is faulty
   void sample(FakeSequence& s, StepResult* result) const;

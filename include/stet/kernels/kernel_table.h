@@ -1,8 +1,10 @@
-// KernelTable: one function pointer per operation for one instruction set. Chosen once at start (by CPUID, or by name),
-// enumerable by tests. Every table gives the bits of kernels/<op>/reference.h, which is the definition.
+// KernelTable: one function pointer per operation for one instruction set. Chosen once at start (by
+// CPUID, or by name), enumerable by tests. Every table gives the bits of kernels/<op>/reference.h,
+// which is the definition.
 //
-// Functions are row-wise or read rows of one sequence only (C9); they allocate nothing and need MXCSR 0x9FC0 (C4).
-// A function that returns bool returns true for a fault (C3); it has then written zeros for that row.
+// Functions are row-wise or read rows of one sequence only (C9); they allocate nothing and need
+// MXCSR 0x9FC0 (C4). A function that returns bool returns true for a fault (C3); it has then
+// written zeros for that row.
 #pragma once
 
 #include "stet/kernels/types.h"
@@ -10,16 +12,18 @@
 namespace stet::kernels {
 
 struct KernelTable {
-  const char* name = nullptr;  // "avx512vnni", "avx512vnni_fma" (no BF16 instructions), "avx2", "scalar"
+  const char* name =
+      nullptr;  // "avx512vnni", "avx512vnni_fma" (no BF16 instructions), "avx2", "scalar"
 
   // ---- rows
   // y[n] = rmsnorm(x) * w; y may be x.
   bool (*rms_norm)(const float* x, const float* w, uint32_t n, float eps, float* y) = nullptr;
   // Row `row` of `out` from f32 x[out.k]: quantised form if out.q, f32 copy if out.x.
-  bool (*quantise)(const float* x, const Outliers& outliers, const LinearInput& out, uint32_t row) = nullptr;
+  bool (*quantise)(const float* x, const Outliers& outliers, const LinearInput& out,
+                   uint32_t row) = nullptr;
   // rms_norm then quantise, bit-equal to the two calls.
-  bool (*rms_norm_quantise)(const float* x, const float* w, float eps, const Outliers& outliers, const LinearInput& out,
-                            uint32_t row) = nullptr;
+  bool (*rms_norm_quantise)(const float* x, const float* w, float eps, const Outliers& outliers,
+                            const LinearInput& out, uint32_t row) = nullptr;
   // act(gate) * up then quantise.
   bool (*gate_quantise)(GateKind kind, const float* gate, const float* up, const Outliers& outliers,
                         const LinearInput& out, uint32_t row) = nullptr;
@@ -28,21 +32,26 @@ struct KernelTable {
   void (*embed)(const PackedMatrix& w, uint32_t token_id, float scale, float* out) = nullptr;
 
   // ---- one head
-  // rope on x[head_dim] (cos, sin: [rope_dim/2] of this position; dims beyond rope_dim pass through), times scale, to bf16.
-  bool (*rope_q)(RopeStyle style, const float* x, const float* cos, const float* sin, uint32_t head_dim,
-                 uint32_t rope_dim, float scale, uint16_t* out) = nullptr;
-  // rope on k[head_dim], then K and V of one position to their tile. `tile` = K half of the tile, pos = position % 64.
-  bool (*rope_store_kv)(RopeStyle style, const float* k, const float* v, const float* cos, const float* sin,
-                        uint32_t head_dim, uint32_t rope_dim, std::byte* tile, uint32_t pos) = nullptr;
+  // rope on x[head_dim] (cos, sin: [rope_dim/2] of this position; dims beyond rope_dim pass
+  // through), times scale, to bf16.
+  bool (*rope_q)(RopeStyle style, const float* x, const float* cos, const float* sin,
+                 uint32_t head_dim, uint32_t rope_dim, float scale, uint16_t* out) = nullptr;
+  // rope on k[head_dim], then K and V of one position to their tile. `tile` = K half of the tile,
+  // pos = position % 64.
+  bool (*rope_store_kv)(RopeStyle style, const float* k, const float* v, const float* cos,
+                        const float* sin, uint32_t head_dim, uint32_t rope_dim, std::byte* tile,
+                        uint32_t pos) = nullptr;
 
   // ---- attention (C5)
   void (*attention)(const AttentionArgs& args) = nullptr;
-  // The state of one segment for every row of args: states[num_queries * num_heads] of attention_state_stride floats.
-  // A row that sees nothing of the segment has m = -inf and is left out of the merge.
+  // The state of one segment for every row of args: states[num_queries * num_heads] of
+  // attention_state_stride floats. A row that sees nothing of the segment has m = -inf and is left
+  // out of the merge.
   void (*attention_segment)(const AttentionArgs& args, uint32_t segment, float* states) = nullptr;
-  // Merges num_segments states per row, ascending, and writes args.out. states: [segment][row][stride]; every row saw
-  // something of at least one segment.
-  void (*attention_merge)(const AttentionArgs& args, const float* states, uint32_t num_segments) = nullptr;
+  // Merges num_segments states per row, ascending, and writes args.out. states:
+  // [segment][row][stride]; every row saw something of at least one segment.
+  void (*attention_merge)(const AttentionArgs& args, const float* states,
+                          uint32_t num_segments) = nullptr;
 
   // ---- linears (C1), by weight type
   void (*linear[kNumWeightTypes])(const LinearArgs& args) = {};
@@ -63,12 +72,14 @@ struct TableList {
 };
 TableList all_tables();
 bool cpu_supports(const KernelTable& table);
-// Compares the table's bf16 dot instruction with the fma chain of C5, and a few ops with the scalar table, on fixed data.
+// Compares the table's bf16 dot instruction with the fma chain of C5, and a few ops with the scalar
+// table, on fixed data.
 bool self_test(const KernelTable& table);
 const KernelTable* find_table(const char* name);  // null if unknown
-const KernelTable& best_table();                  // first that the CPU supports and whose self_test passes
+const KernelTable& best_table();  // first that the CPU supports and whose self_test passes
 
-// C4: sets MXCSR to 0x9FC0 on the calling thread (nearest even, FTZ, DAZ, all masked). Every compute thread calls it.
+// C4: sets MXCSR to 0x9FC0 on the calling thread (nearest even, FTZ, DAZ, all masked). Every
+// compute thread calls it.
 void set_float_environment();
 bool float_environment_ok();
 

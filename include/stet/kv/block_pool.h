@@ -1,5 +1,5 @@
-// The slots of one KV group: who holds them, which are free, in what order unreferenced cached ones are given up.
-// It knows no tokens and no sequences; KvCache does.
+// The slots of one KV group: who holds them, which are free, in what order unreferenced cached ones
+// are given up. It knows no tokens and no sequences; KvCache does.
 #pragma once
 
 #include <cstdint>
@@ -35,16 +35,19 @@ class BlockPool {
  public:
   explicit BlockPool(uint32_t num_blocks);
 
-  // Takes a free block (private, one reference); nullopt when there is none. Evicting is the caller's business.
+  // Takes a free block (private, one reference); nullopt when there is none. Evicting is the
+  // caller's business.
   std::optional<BlockId> take_free();
   // One more holder. The block is referenced, cached, or quarantined and published.
   void add_ref(BlockId block);
-  // One holder less. The last one sends a published block to the tail of the eviction order and any other to the head of
-  // the free list - at once, or when step `fence` has completed (0 = no step in flight). Holders of a chain release
-  // its deepest block first, so that a child always stands before its parent in the eviction order.
+  // One holder less. The last one sends a published block to the tail of the eviction order and any
+  // other to the head of the free list - at once, or when step `fence` has completed (0 = no step
+  // in flight). Holders of a chain release its deepest block first, so that a child always stands
+  // before its parent in the eviction order.
   void release(BlockId block, uint64_t fence);
   void set_published(BlockId block);
-  // Steps up to `step` have completed: quarantined blocks whose fence has passed become free or cached.
+  // Steps up to `step` have completed: quarantined blocks whose fence has passed become free or
+  // cached.
   void fence_passed(uint64_t step);
   // First of the eviction order; kNoBlock when empty.
   BlockId oldest_cached() const { return lru_head_; }
@@ -59,7 +62,8 @@ class BlockPool {
   uint32_t num_blocks() const { return static_cast<uint32_t>(blocks_.size()); }
   uint32_t num_available() const { return counts_.free + counts_.cached; }
 
-  // States, counts, free list and eviction order agree. `refs_held` = references the caller knows of, per block.
+  // States, counts, free list and eviction order agree. `refs_held` = references the caller knows
+  // of, per block.
   Status check_integrity(const std::vector<uint32_t>& refs_held) const;
 
  private:

@@ -1,8 +1,10 @@
-// The KV cache's books: which sequence holds which blocks, which blocks a prompt may reuse, and the operations that make a
-// backend's block tables follow. Facade over BlockPool and PrefixIndex. It moves no bytes and knows no device.
+// The KV cache's books: which sequence holds which blocks, which blocks a prompt may reuse, and the
+// operations that make a backend's block tables follow. Facade over BlockPool and PrefixIndex. It
+// moves no bytes and knows no device.
 //
 //   kv.match(seq, tokens)     what a waiting sequence could reuse now; takes no reference
-//   kv.commit(plan, &batch)   takes, shares, copies and evicts blocks for the whole plan, or changes nothing
+//   kv.commit(plan, &batch)   takes, shares, copies and evicts blocks for the whole plan, or
+//   changes nothing
 //   ... the step runs ...
 //   kv.complete_step(step)    its positions are computed
 //   kv.publish(seq, tokens)   full computed blocks become visible to others
@@ -33,13 +35,16 @@ struct KvOptions {
   ChainHash chain_hash = sha256_chain;
 };
 
-// What a sequence could reuse. Whole blocks, at least one position short of the known tokens: logits need one.
+// What a sequence could reuse. Whole blocks, at least one position short of the known tokens:
+// logits need one.
 struct PrefixHit {
   uint32_t num_tokens = 0;
-  uint32_t num_unreferenced_blocks = 0;  // of these: held by nobody now, so that sharing them costs availability
+  uint32_t num_unreferenced_blocks =
+      0;  // of these: held by nobody now, so that sharing them costs availability
 };
 
-// Owned by the step thread. Virtual so that the simulator can plant faults; the product has this one class.
+// Owned by the step thread. Virtual so that the simulator can plant faults; the product has this
+// one class.
 class KvCache {
  public:
   explicit KvCache(const KvOptions& options);
@@ -53,8 +58,9 @@ class KvCache {
   // `token_ids`: all known tokens. Cheap when nothing was published or evicted since the last call.
   PrefixHit match(SeqId seq, std::span<const uint32_t> token_ids);
 
-  // All or nothing: false (nothing changed) when the plan does not fit or speaks of hits, forks or blocks that are not
-  // there. Otherwise `batch->kv_ops` and `kv_slots` grow by the operations, pending ones first.
+  // All or nothing: false (nothing changed) when the plan does not fit or speaks of hits, forks or
+  // blocks that are not there. Otherwise `batch->kv_ops` and `kv_slots` grow by the operations,
+  // pending ones first.
   [[nodiscard]] virtual bool commit(const StepPlan& plan, StepBatch* batch);
   virtual void complete_step(uint64_t step);
   // A block whose content is published already by another slot is swapped for that slot.
@@ -64,12 +70,14 @@ class KvCache {
   // Operations that wait for a batch (destroys, swaps); commit flushes them too.
   bool has_pending_ops() const { return !pending_ops_.empty(); }
   void flush_pending_ops(StepBatch* batch);
-  // True while the backend still has, or will first have to destroy, an older incarnation of the sequence.
+  // True while the backend still has, or will first have to destroy, an older incarnation of the
+  // sequence.
   bool destroy_pending(SeqId seq) const;
   uint32_t num_backend_sequences() const { return num_live_ + num_pending_destroys_; }
 
   uint32_t num_blocks_of(SeqId seq) const;
-  uint32_t num_exclusive_blocks_of(SeqId seq) const;  // blocks that its release would make available
+  uint32_t num_exclusive_blocks_of(
+      SeqId seq) const;  // blocks that its release would make available
   uint32_t num_available() const { return pool_.num_available(); }
   const BlockCounts& counts() const { return pool_.counts(); }
   uint32_t block_tokens() const { return options_.block_tokens; }
@@ -106,7 +114,8 @@ class KvCache {
   void share_prefix(Entry& e, uint32_t num_blocks, SeqId fork_source, StepBatch* batch);
   void append_blocks(Entry& e, const ScheduledSeq& s, SeqId fork_source, StepBatch* batch);
   bool swap_or_insert(Entry& e, uint32_t index, std::span<const uint32_t> token_ids);
-  void emit(StepBatch* batch, KvOpKind kind, SeqId seq, uint32_t first, std::span<const BlockId> slots);
+  void emit(StepBatch* batch, KvOpKind kind, SeqId seq, uint32_t first,
+            std::span<const BlockId> slots);
 
   const KvOptions options_;
   BlockPool pool_;

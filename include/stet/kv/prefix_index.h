@@ -1,6 +1,8 @@
-// Which published block holds which tokens after which prefix (C8): a tree over hash chains, one node per block.
+// Which published block holds which tokens after which prefix (C8): a tree over hash chains, one
+// node per block.
 //   H_i = SHA-256(H_{i-1} || tokens of block i as u32 LE),  H_{-1} = the request's cache namespace.
-// A lookup compares namespace, parent and tokens as well, so that not even a hash collision can serve a foreign prefix.
+// A lookup compares namespace, parent and tokens as well, so that not even a hash collision can
+// serve a foreign prefix.
 #pragma once
 
 #include <cstdint>
@@ -15,7 +17,8 @@
 
 namespace stet::kv {
 
-using ChainHash = Sha256Digest (*)(const Sha256Digest& parent, std::span<const uint32_t> block_token_ids);
+using ChainHash = Sha256Digest (*)(const Sha256Digest& parent,
+                                   std::span<const uint32_t> block_token_ids);
 Sha256Digest sha256_chain(const Sha256Digest& parent, std::span<const uint32_t> block_token_ids);
 
 // One block of a chain: what identifies it.
@@ -32,14 +35,16 @@ class PrefixIndex {
   PrefixIndex(uint32_t num_blocks, uint32_t block_tokens);
 
   BlockId find(const ChainBlock& chain_block) const;  // kNoBlock on a miss
-  // False when the hash is taken by other content (a collision of the truncated hash): the block stays unpublished.
+  // False when the hash is taken by other content (a collision of the truncated hash): the block
+  // stays unpublished.
   bool insert(BlockId block, const ChainBlock& chain_block);
   void erase(BlockId block);  // a leaf: an orphan could never be hit
 
   bool contains(BlockId block) const { return nodes_[block.v].present; }
   uint32_t num_children(BlockId block) const { return nodes_[block.v].num_children; }
   BlockId parent(BlockId block) const { return nodes_[block.v].parent; }
-  // Differs whenever the block has left the index in between; ancestors of a present node are present.
+  // Differs whenever the block has left the index in between; ancestors of a present node are
+  // present.
   uint32_t generation(BlockId block) const { return nodes_[block.v].generation; }
   uint64_t epoch() const { return epoch_; }  // counts insertions and removals
   uint32_t size() const { return static_cast<uint32_t>(by_hash_.size()); }

@@ -1,4 +1,5 @@
-// OpenAI-compatible HTTP/1.1 server over an InferenceClient (api.md sec. 4, 5; Boost.Beast inside src/proxy only).
+// OpenAI-compatible HTTP/1.1 server over an InferenceClient (api.md sec. 4, 5; Boost.Beast inside
+// src/proxy only).
 #pragma once
 
 #include <cstdint>
@@ -24,12 +25,13 @@ struct HttpOptions {
   uint64_t header_timeout_us = 10'000'000;
   uint64_t body_timeout_us = 15'000'000;
   uint64_t idle_timeout_us = 75'000'000;
-  uint64_t first_byte_wait_us = 15'000'000;  // how long the status line of a stream waits for the first token
+  uint64_t first_byte_wait_us =
+      15'000'000;  // how long the status line of a stream waits for the first token
   uint64_t keep_alive_comment_us = 15'000'000;
   uint64_t slow_reader_us = 60'000'000;
-  uint64_t max_buffered_bytes = 64u << 10;   // per stream
-  bool warn_unknown_fields = false;          // answer, and name them in stet-warning, instead of 400
-  bool serve_metrics = true;                 // GET /metrics on this listener
+  uint64_t max_buffered_bytes = 64u << 10;  // per stream
+  bool warn_unknown_fields = false;         // answer, and name them in stet-warning, instead of 400
+  bool serve_metrics = true;                // GET /metrics on this listener
   uint64_t max_total_body_bytes = 64u << 20;  // of all requests being received; beyond it 429
   std::string commit;                         // GET /version; "" = not known
 };
@@ -37,8 +39,10 @@ struct HttpOptions {
 // Owns one I/O thread. start and stop from one thread; the rest thread-safe.
 class OpenAiServer {
  public:
-  // `metrics` and `client` must outlive the server. bind happens here: a taken port is an error now.
-  static Result<std::unique_ptr<OpenAiServer>> create(const HttpOptions& options, InferenceClient* client,
+  // `metrics` and `client` must outlive the server. bind happens here: a taken port is an error
+  // now.
+  static Result<std::unique_ptr<OpenAiServer>> create(const HttpOptions& options,
+                                                      InferenceClient* client,
                                                       obs::Metrics* metrics);
   virtual ~OpenAiServer() = default;
   virtual void start() = 0;

@@ -1,5 +1,6 @@
-// The transport-free service layer: validate, render the template, tokenise, submit, turn engine events into responses.
-// gRPC reactors (src/server/grpc_*) and the daemon's LocalClient are thin adapters over it; tests drive it directly.
+// The transport-free service layer: validate, render the template, tokenise, submit, turn engine
+// events into responses. gRPC reactors (src/server/grpc_*) and the daemon's LocalClient are thin
+// adapters over it; tests drive it directly.
 #pragma once
 
 #include <cstdint>
@@ -30,7 +31,8 @@ namespace stet::server {
 class CallEvents {
  public:
   virtual ~CallEvents() = default;
-  // `mergeable` deltas: while the receiver is busy (set_busy) the service merges them into the next one.
+  // `mergeable` deltas: while the receiver is busy (set_busy) the service merges them into the next
+  // one.
   virtual void on_event(const v1::GenerateResponse& event) = 0;
   virtual void on_done(const google::rpc::Status& status) = 0;  // last, exactly once
 };
@@ -39,8 +41,9 @@ class Call {
  public:
   virtual ~Call() = default;  // cancels if still running
   virtual void cancel() = 0;  // idempotent, any thread
-  // A write is outstanding: deltas of a choice are merged until set_busy(false). Each call counts as progress of the
-  // receiver: output that waits for 60 s without any ends the call (slow_reader). Any thread.
+  // A write is outstanding: deltas of a choice are merged until set_busy(false). Each call counts
+  // as progress of the receiver: output that waits for 60 s without any ends the call
+  // (slow_reader). Any thread.
   virtual void set_busy(bool busy) = 0;
 };
 
@@ -67,37 +70,48 @@ struct Limits {
 
 // A served model, as the server sees it. Everything outlives the service.
 struct ServedModel {
-  std::string id;             // "SmolLM2-135M-Instruct.Q4_1"
+  std::string id;  // "SmolLM2-135M-Instruct.Q4_1"
   std::string architecture, quantisation;
-  std::string fingerprint;    // "stet-<numerics id>-<8 hex>"
+  std::string fingerprint;  // "stet-<numerics id>-<8 hex>"
   uint32_t vocab_size = 0;
   engine::Engine* engine = nullptr;  // null until attach_engine
   std::shared_ptr<const text::Tokenizer> tokenizer;
   std::shared_ptr<const text::ChatTemplate> chat_template;
-  std::string tenant_salt;    // random per start unless configured: part of every cache namespace
+  std::string tenant_salt;  // random per start unless configured: part of every cache namespace
   std::string kv_mode = "paged";
 };
 
-enum class ServingState : uint8_t { kStarting, kLoading, kWarming, kReady, kDegraded, kDraining, kStopped };
+enum class ServingState : uint8_t {
+  kStarting,
+  kLoading,
+  kWarming,
+  kReady,
+  kDegraded,
+  kDraining,
+  kStopped
+};
 std::string_view serving_state_name(ServingState state);  // "ready"
 
 // Thread-safe.
 class Service {
  public:
-  static std::unique_ptr<Service> create(const Limits& limits, const Clock* clock, obs::Metrics* metrics);
+  static std::unique_ptr<Service> create(const Limits& limits, const Clock* clock,
+                                         obs::Metrics* metrics);
   virtual ~Service() = default;
 
   // The sink to give to Engine::create; owned by the service.
   virtual engine::EventSink* engine_sink() = 0;
   virtual void add_model(ServedModel model) = 0;  // the first one is the default
-  // Refuses calls with `loading` or `degraded`. kDraining alone refuses nothing: in the time of drain.announce calls are
-  // still taken, until Engine::begin_drain refuses them.
+  // Refuses calls with `loading` or `degraded`. kDraining alone refuses nothing: in the time of
+  // drain.announce calls are still taken, until Engine::begin_drain refuses them.
   virtual void set_state(ServingState state) = 0;
   virtual ServingState state() const = 0;
   virtual const Clock& clock() const = 0;
 
-  // Errors, too, come through `events` on the text thread (after stop: in the caller's thread, before this returns).
-  virtual std::unique_ptr<Call> generate(const v1::GenerateRequest& request, const CallContext& context,
+  // Errors, too, come through `events` on the text thread (after stop: in the caller's thread,
+  // before this returns).
+  virtual std::unique_ptr<Call> generate(const v1::GenerateRequest& request,
+                                         const CallContext& context,
                                          std::shared_ptr<CallEvents> events) = 0;
   virtual std::unique_ptr<Call> chat(const v1::ChatRequest& request, const CallContext& context,
                                      std::shared_ptr<CallEvents> events) = 0;

@@ -56,8 +56,9 @@ class ChatTemplate {
 // The rule used when a file has no template: ChatML ("<|im_start|>role\n...<|im_end|>\n").
 std::string_view default_chat_template();
 
-// The control token that the template puts behind an assistant's answer (part of the end-of-generation set), or -1.
-int64_t end_of_turn_id(const ChatTemplate& chat_template, const Tokenizer& tokenizer, std::string_view bos_token,
-                       std::string_view eos_token);
+// The control token that the template puts behind an assistant's answer (part of the
+// end-of-generation set), or -1.
+int64_t end_of_turn_id(const ChatTemplate& chat_template, const Tokenizer& tokenizer,
+                       std::string_view bos_token, std::string_view eos_token);
 
 }  // namespace stet::text

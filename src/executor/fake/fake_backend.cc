@@ -36,7 +36,8 @@ void FakeBackend::violation(const std::string& what) const {
 FakeBackend::FakeSequence* FakeBackend::find(SeqId seq, const char* what) {
   const auto it = sequences_.find(seq);
   if (it == sequences_.end()) {
-    violation(std::string(what) + " for sequence " + std::to_string(seq.v) + ", which does not exist");
+    violation(std::string(what) + " for sequence " + std::to_string(seq.v) +
+              ", which does not exist");
     return nullptr;
   }
   return it->second.get();
@@ -56,7 +57,8 @@ Ticket FakeBackend::submit(const StepBatch& batch) {
       violation("an operation points outside kv_slots");
       continue;
     }
-    apply(op, std::span(batch.kv_slots).subspan(op.num_slots == 0 ? 0 : op.slot_offset, op.num_slots));
+    apply(op,
+          std::span(batch.kv_slots).subspan(op.num_slots == 0 ? 0 : op.slot_offset, op.num_slots));
   }
   uint64_t num_positions = 0;
   for (const BatchRow& row : batch.rows) {
@@ -68,8 +70,8 @@ Ticket FakeBackend::submit(const StepBatch& batch) {
     compute(row, std::span(batch.token_ids).subspan(row.token_offset, row.n_pos), &result);
   }
   if (num_positions > options_.max_step_tokens) {
-    violation("a step of " + std::to_string(num_positions) + " positions, the scratch is sized for " +
-              std::to_string(options_.max_step_tokens));
+    violation("a step of " + std::to_string(num_positions) +
+              " positions, the scratch is sized for " + std::to_string(options_.max_step_tokens));
   }
   num_positions_computed_ += num_positions;
   result.step_us = options_.step_us + num_positions * options_.position_us;
@@ -94,7 +96,8 @@ void FakeBackend::create(const NewSequence& record) {
   auto s = std::make_unique<FakeSequence>();
   s->record = record;
   s->token_ids = record.prompt_token_ids;
-  s->token_ids.insert(s->token_ids.end(), record.output_token_ids.begin(), record.output_token_ids.end());
+  s->token_ids.insert(s->token_ids.end(), record.output_token_ids.begin(),
+                      record.output_token_ids.end());
   if (s->token_ids.empty()) {
     violation("a sequence without tokens");
   }
@@ -189,17 +192,22 @@ void FakeBackend::copy(BlockId from, BlockId to) {
   std::copy_n(content_.begin() + from.v * n, n, content_.begin() + to.v * n);
 }
 
-void FakeBackend::unmap(const TableEntry& entry) { --num_maps_[entry.slot.v]; }
+void FakeBackend::unmap(const TableEntry& entry) {
+  --num_maps_[entry.slot.v];
+}
 
 // ---- rows
 
 uint64_t* FakeBackend::cell(const FakeSequence& s, uint32_t position) {
   const BlockId slot = s.table.at(position / options_.block_tokens).slot;
-  return &content_[static_cast<size_t>(slot.v) * options_.block_tokens + position % options_.block_tokens];
+  return &content_[static_cast<size_t>(slot.v) * options_.block_tokens +
+                   position % options_.block_tokens];
 }
 
-bool FakeBackend::check_row(const FakeSequence& s, const BatchRow& row, std::span<const uint32_t> token_ids) const {
-  const std::string name = "sequence " + std::to_string(row.seq.v) + " at " + std::to_string(row.first_pos);
+bool FakeBackend::check_row(const FakeSequence& s, const BatchRow& row,
+                            std::span<const uint32_t> token_ids) const {
+  const std::string name =
+      "sequence " + std::to_string(row.seq.v) + " at " + std::to_string(row.first_pos);
   const uint32_t end = row.first_pos + row.n_pos;
   if (end > s.token_ids.size() || end > s.table.size() * options_.block_tokens) {
     violation(name + ": a row beyond its tokens or its blocks");
@@ -226,8 +234,8 @@ void FakeBackend::check_reads(const FakeSequence& s, uint32_t num_positions) con
     const uint32_t count = std::min(n, num_positions - start);
     const auto held = content_.begin() + static_cast<ptrdiff_t>(s.table[start / n].slot.v) * n;
     if (!std::equal(held, held + count, s.chains.begin() + start)) {
-      violation("sequence " + std::to_string(s.record.seq.v) + " reads foreign or missing KV in block " +
-                std::to_string(start / n));
+      violation("sequence " + std::to_string(s.record.seq.v) +
+                " reads foreign or missing KV in block " + std::to_string(start / n));
       return;
     }
   }
@@ -242,7 +250,8 @@ bool FakeBackend::write_position(FakeSequence& s, uint32_t position) {
   return !model_.faulty(s.chains[position]);
 }
 
-void FakeBackend::compute(const BatchRow& row, std::span<const uint32_t> token_ids, StepResult* result) {
+void FakeBackend::compute(const BatchRow& row, std::span<const uint32_t> token_ids,
+                          StepResult* result) {
   FakeSequence* s = find(row.seq, "a row");
   if (s == nullptr || !check_row(*s, row, token_ids)) {
     return;
@@ -263,20 +272,25 @@ void FakeBackend::compute(const BatchRow& row, std::span<const uint32_t> token_i
 }
 
 void FakeBackend::sample(FakeSequence& s, StepResult* result) const {
-  const auto output_pos = static_cast<uint32_t>(s.token_ids.size() - s.record.prompt_token_ids.size());
+  const auto output_pos =
+      static_cast<uint32_t>(s.token_ids.size() - s.record.prompt_token_ids.size());
   const SamplingParams& sampling = s.record.sampling;
   const uint32_t token_id = model_.sample(s.chains.back(), sampling, s.record.choice, output_pos);
-  SampledToken token{.seq = s.record.seq, .token_id = token_id, .top_offset = static_cast<uint32_t>(result->top.size())};
+  SampledToken token{.seq = s.record.seq,
+                     .token_id = token_id,
+                     .top_offset = static_cast<uint32_t>(result->top.size())};
   if (sampling.num_logprobs.has_value()) {
     token.logprob = -0.25f * static_cast<float>(1 + token_id % 8);
     token.rank = 1 + token_id % 8;
     token.num_top = *sampling.num_logprobs;
     for (uint32_t i = 0; i < token.num_top; ++i) {
-      result->top.push_back({(token_id + i) % options_.vocab_size, -0.25f * static_cast<float>(i + 1)});
+      result->top.push_back(
+          {(token_id + i) % options_.vocab_size, -0.25f * static_cast<float>(i + 1)});
     }
   }
   result->sampled.push_back(token);
-  s.chains.push_back(model_.chain(s.chains.back(), token_id, static_cast<uint32_t>(s.token_ids.size())));
+  s.chains.push_back(
+      model_.chain(s.chains.back(), token_id, static_cast<uint32_t>(s.token_ids.size())));
   s.token_ids.push_back(token_id);
 }
 

@@ -20,9 +20,12 @@ uint64_t FakeModel::chain(uint64_t before, uint32_t token_id, uint32_t position)
   return mix(mix(before ^ token_id) + position) | 1;  // never 0, which is poison
 }
 
-bool FakeModel::faulty(uint64_t chain) const { return fault_period_ != 0 && mix(chain ^ 0xFA) % fault_period_ == 0; }
+bool FakeModel::faulty(uint64_t chain) const {
+  return fault_period_ != 0 && mix(chain ^ 0xFA) % fault_period_ == 0;
+}
 
-uint32_t FakeModel::sample(uint64_t chain, const SamplingParams& sampling, uint32_t choice, uint32_t output_pos) const {
+uint32_t FakeModel::sample(uint64_t chain, const SamplingParams& sampling, uint32_t choice,
+                           uint32_t output_pos) const {
   const bool greedy = sampling.temperature == 0.0f;
   uint64_t h = mix(chain + output_pos);
   if (!greedy) {
@@ -39,7 +42,8 @@ uint32_t FakeModel::sample(uint64_t chain, const SamplingParams& sampling, uint3
 FakeModel::Solo FakeModel::solo(const Request& request, uint32_t choice) const {
   Solo run;
   run.output_token_ids = request.output_token_ids;
-  if (!run.output_token_ids.empty() && contains(request.sampling.stop_token_ids, run.output_token_ids.back())) {
+  if (!run.output_token_ids.empty() &&
+      contains(request.sampling.stop_token_ids, run.output_token_ids.back())) {
     run.reason = FinishReason::kStop;
     run.stop_token_id = run.output_token_ids.back();
     return run;  // a resumed run that was complete computes nothing
