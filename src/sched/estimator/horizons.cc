@@ -1,0 +1,126 @@
+// The grid, and sums over it.
+#include <algorithm>
+#include <cmath>
+
+#include "src/sched/estimator/moments.h"
+
+namespace stet::sched {
+namespace {
+// Continuous admission spends every underestimate of the mean: at 1.45 req/s of the long-output
+// trace z = 0 gave 4920 preemptions, 1 gave 539, 2 gave 27 (scheduler.md sec. 10).
+constexpr float kDeviations = 2.0f;
+}  // namespace
+
+void HorizonGrid::set_last_step(uint32_t last_step) {
+  if (steps_.back() == last_step) {
+    return;
+  }
+  const double log_ratio = std::log2(static_cast<double>(last_step) + 1.0) / (kNumHorizons - 1);
+  for (uint32_t k = 0; k < kNumHorizons; ++k) {
+    steps_[k] = std::min(last_step, static_cast<uint32_t>(std::exp2(log_ratio * k)) - 1);
+  }
+  steps_.back() = last_step;
+  for (uint32_t k = 0; k < kNumHorizons; ++k) {
+    as_float_[k] = static_cast<float>(steps_[k]);
+  }
+}
+
+uint32_t HorizonGrid::interval_end(uint32_t k) const {
+  if (k + 1 == kNumHorizons) {
+    return UINT32_MAX;
+  }
+  return steps_[k + 1] > steps_[k] ? steps_[k + 1] - 1 : steps_[k];
+}
+
+// Of equal steps the last one has the interval.
+uint32_t HorizonGrid::interval_of(uint32_t step) const {
+  const auto it = std::upper_bound(steps_.begin(), steps_.end(), step);
+  return static_cast<uint32_t>(it - steps_.begin()) - 1;
+}
+
+void fill_alive(const SeqMemory& s, const HorizonGrid& grid, HorizonRow* alive) {
+  const uint32_t last_step = last_step_of(s, s.max_outputs);
+  const float scale = s.lengths == nullptr ? 1.0f : 1.0f / s.lengths->at(s.num_outputs);
+  uint32_t k = 0;
+  for (; k < kNumHorizons && grid.step(k) <= last_step; ++k) {
+    const uint32_t t = grid.step(k);
+    const uint32_t grown = t > s.first_token_step ? t - s.first_token_step : 0;
+    const float p = s.lengths == nullptr ? 1.0f : s.lengths->at(s.num_outputs + grown) * scale;
+    if (p <= 0.0f) {
+      break;
+    }
+    (*alive)[k] = std::min(p, 1.0f);
+  }
+  std::fill(alive->begin() + k, alive->end(), 0.0f);
+}
+
+void HorizonSums::add(float held, const HorizonRow& alive, const HorizonRow& steps) {
+  for (uint32_t k = 0; k < kNumHorizons; ++k) {
+    const float tokens = held + steps[k];
+    const float expected = tokens * alive[k];
+    mean[k] += expected;
+    variance[k] += expected * tokens * (1.0f - alive[k]);
+    most[k] += alive[k] > 0.0f ? tokens : 0.0f;
+  }
+}
+
+float HorizonSums::bound(uint32_t k) const {
+  return std::min(mean[k] + kDeviations * std::sqrt(variance[k]), most[k]);
+}
+
+// ---- shared blocks
+
+void SharedNodes::begin(uint32_t num_blocks, uint32_t block_tokens) {
+  holders_.begin(num_blocks);
+  node_of_.begin(num_blocks);
+  num_nodes_ = 0;
+  block_tokens_ = block_tokens;
+}
+
+void SharedNodes::count(std::span<const BlockId> table) {
+  for (const BlockId block : table) {
+    ++holders_[block];
+  }
+}
+
+// Whoever holds a block holds those before it, so equal counts of neighbours mean equal holders.
+uint32_t SharedNodes::add(std::span<const BlockId> table, const HorizonRow& alive) {
+  uint32_t num_alone = 0;
+  for (size_t first = 0, end = 0; first < table.size(); first = end) {
+    const uint32_t holders = holders_[table[first]];
+    for (end = first; end < table.size() && holders_[table[end]] == holders; ++end) {
+    }
+    const auto num_blocks = static_cast<uint32_t>(end - first);
+    uint32_t& index = node_of_[table[first]];
+    if (holders > 1 && index == 0) {
+      index = static_cast<uint32_t>(++num_nodes_);
+      nodes_.resize(std::max(nodes_.size(), num_nodes_));
+      nodes_[index - 1].num_blocks = num_blocks;
+      nodes_[index - 1].absent.fill(1.0f);
+    }
+    if (holders <= 1 || nodes_[index - 1].num_blocks != num_blocks) {
+      num_alone +=
+          num_blocks;  // unequal stretches cannot be; if they were, counting twice is the safe side
+      continue;
+    }
+    HorizonRow& absent = nodes_[index - 1].absent;
+    for (uint32_t k = 0; k < kNumHorizons; ++k) {
+      absent[k] *= 1.0f - alive[k];
+    }
+  }
+  return num_alone * block_tokens_;
+}
+
+void SharedNodes::finish(HorizonSums* sums) const {
+  for (size_t i = 0; i < num_nodes_; ++i) {
+    const auto tokens = static_cast<float>(nodes_[i].num_blocks * block_tokens_);
+    for (uint32_t k = 0; k < kNumHorizons; ++k) {
+      const float held = 1.0f - nodes_[i].absent[k];
+      sums->mean[k] += tokens * held;
+      sums->variance[k] += tokens * tokens * held * (1.0f - held);
+      sums->most[k] += held > 0.0f ? tokens : 0.0f;
+    }
+  }
+}
+
+}  // namespace stet::sched
