@@ -48,13 +48,18 @@ TEST(Policies, AggressiveLetsALoneRequestTakeTheWholePool) {
 
 TEST(Policies, ALargerCandidateNeverFitsWhereASmallerOneDoesNot) {
   for (const std::string_view name : policy_names()) {
-    const Policy p = policy(name);
+    Policy p = policy(name);
     for (uint32_t available = 0; available < 20; ++available) {
       bool waited = false;
       for (uint32_t blocks = 1; blocks <= 20; ++blocks) {
         const WaitingSeq candidate{.num_known_tokens = blocks * 64, .max_blocks = blocks, .fork_source = {}};
         const PoolState pool{.block_tokens = 64, .num_blocks = 20, .num_available = available,
                              .num_reserved = 20 - available, .num_running = 1};
+        const std::vector<RunningSeq> running = {{.num_known_tokens = (20 - available) * 64,
+                                                  .num_blocks = 20 - available,
+                                                  .max_blocks = 20 - available,
+                                                  .output = {.max_tokens = 1}}};
+        p.admission->begin({.num_blocks = 20, .max_step_tokens = 64, .chunk_cap = 64, .running = running});
         const bool fits = p.admission->fits(candidate, pool) == Verdict::kAdmit;
         EXPECT_FALSE(waited && fits) << name;
         waited = waited || !fits;
@@ -144,7 +149,7 @@ void check_progress(const RandomView& r, const StepPlan& plan) {
 TEST(Scheduler, KeepsBudgetAndPoolAndTheOldestInEveryRandomView) {
   uint64_t preempting = 0;
   for (const std::string_view name : policy_names()) {
-    const Policy p = policy(name);
+    Policy p = policy(name);
     Scheduler scheduler, fresh;
     for (uint64_t seed = 0; seed < 20'000; ++seed) {
       const RandomView r(seed);
@@ -172,7 +177,7 @@ TEST(Scheduler, KeepsBudgetAndPoolAndTheOldestInEveryRandomView) {
 }
 
 TEST(Scheduler, AFollowerThatForksNeedsOnlyItsOwnBlocks) {
-  const Policy p = policy("fcfs_conservative");
+  Policy p = policy("fcfs_conservative");
   const std::vector<RunningSeq> running = {{.seq = SeqId{1}, .num_known_tokens = 101, .num_computed_tokens = 100,
                                             .num_blocks = 13, .max_blocks = 14}};
   const std::vector<WaitingSeq> waiting = {{.seq = SeqId{2}, .num_known_tokens = 100, .first_pos = 99,

@@ -25,7 +25,8 @@ Result<Policy> make_policy(std::string_view name) {
     }
     known += (known.empty() ? "" : ", ") + std::string(policy.name);
   }
-  return invalid_argument("policy '" + std::string(name) + "' does not exist; expected one of: " + known);
+  return invalid_argument("policy '" + std::string(name) +
+                          "' does not exist; expected one of: " + known);
 }
 
 std::vector<std::string_view> policy_names() {
