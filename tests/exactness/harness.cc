@@ -104,7 +104,9 @@ RunResult run(const std::shared_ptr<const model::Model>& model, const std::vecto
   for (int round = 0; round < (setting.twice ? 2 : 1); ++round) {
     ids.clear();
     for (const Request& request : requests) {
-      const engine::Submission submission = (*engine)->submit(request);
+      Request hinted = request;
+      hinted.expected_output_tokens = setting.misleading_hints ? 1 : 0;
+      const engine::Submission submission = (*engine)->submit(std::move(hinted));
       STET_CHECK(submission.refusal == engine::Refusal::kNone, "the engine takes every request of the suite");
       ids.push_back(submission.id);
       ++num_submitted;
@@ -146,8 +148,10 @@ std::vector<Request> mixed_requests(uint32_t vocab_size, uint64_t seed, uint32_t
     }
     request.sampling.seed = random();
     request.sampling.num_logprobs = 5;
+    request.sampling.stop_token_ids = {i * 37 % vocab_size};  // some end before max_tokens, but those that must grow
     // Some grow across block borders, so that a small pool must preempt.
-    request.sampling.max_tokens = i % 4 == 1 ? 80 : 6 + i % 5;
+    request.sampling.max_tokens = i == 1 || i == 9 ? 200 : i % 4 == 1 ? 80 : 6 + i % 5;
+    request.sampling.min_tokens = i % 4 == 1 ? request.sampling.max_tokens : 0;
     switch (i % 4) {
       case 0: request.sampling.temperature = 0.0f; break;
       case 1: request.sampling.temperature = 0.8f; break;
@@ -191,6 +195,14 @@ std::vector<Setting> all_settings(const kernels::KernelTable* table) {
       make("preempted", [](Setting& s) { s.policy = "aggressive"; s.pool_tokens = 704; s.together = true; }),
       make("preempted, prefix cache", [](Setting& s) {
         s.policy = "aggressive"; s.pool_tokens = 704; s.together = true; s.prefix_cache = true; s.num_threads = 2;
+      }),
+      make("predicted", [](Setting& s) { s.policy = "past_future"; s.together = true; s.prefix_cache = true; }),
+      make("predicted, preempted", [](Setting& s) {
+        s.policy = "past_future"; s.pool_tokens = 704; s.together = true; s.misleading_hints = true;
+      }),
+      make("drawn, preempted, prefix cache", [](Setting& s) {
+        s.policy = "past_future_sampled"; s.pool_tokens = 704; s.together = true; s.prefix_cache = true;
+        s.misleading_hints = true; s.num_threads = 2;
       }),
       make("blocks of 128", [](Setting& s) { s.block_tokens = 128; s.together = true; s.prefix_cache = true; s.twice = true; }),
   };

@@ -14,8 +14,7 @@ namespace {
 
 constexpr uint32_t kBlockTokens = 8;
 constexpr uint32_t kNumBlocks = 20;
-constexpr PoolShape kPool = {
-    .num_blocks = kNumBlocks, .block_tokens = kBlockTokens, .last_step = 511};
+constexpr PoolShape kPool = {.num_blocks = kNumBlocks, .block_tokens = kBlockTokens};
 
 struct Batch {
   Batch(uint64_t seed, uint32_t known_in_four, bool shared)
@@ -107,8 +106,7 @@ double bound_at(const std::vector<SeqMemory>& seqs, uint32_t t, bool shared_once
 }
 
 double long_way(const std::vector<SeqMemory>& seqs, bool shared_once) {
-  HorizonGrid grid;
-  grid.set_last_step(kPool.last_step);
+  const HorizonGrid grid;
   double peak = 0.0;
   for (uint32_t k = 0; k < kNumHorizons; ++k) {
     peak = std::max(peak, bound_at(seqs, grid.step(k), shared_once));

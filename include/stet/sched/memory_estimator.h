@@ -31,7 +31,6 @@ struct SeqMemory {
 struct PoolShape {
   uint32_t num_blocks = 0;
   uint32_t block_tokens = 64;
-  uint32_t last_step = 0;  // no sequence that will be asked about is alive after it
 };
 
 // The last step in which a sequence of so many outputs is alive.

@@ -32,7 +32,7 @@ class Moments final : public MemoryEstimator {
   uint64_t peak_with_known(const SeqMemory& candidate) const;
   uint64_t peak_with_unknown(const SeqMemory& candidate) const;
 
-  HorizonGrid grid_;
+  const HorizonGrid grid_;
   HorizonSums sums_;   // sequences of unknown length
   PeakProfile known_;  // the others
   SharedNodes shared_;
@@ -43,7 +43,6 @@ class Moments final : public MemoryEstimator {
 
 void Moments::build(std::span<const SeqMemory> seqs, const PoolShape& pool) {
   block_tokens_ = pool.block_tokens;
-  grid_.set_last_step(pool.last_step);
   sums_ = {};
   num_unknown_ = 0;
   known_.clear(pool.num_blocks, pool.block_tokens);

@@ -22,10 +22,13 @@ namespace stet::sched {
 inline constexpr uint32_t kNumHorizons = 64;
 using HorizonRow = std::array<float, kNumHorizons>;
 
-// 0, then log-spaced up to the last step; equal neighbours where steps are fewer than horizons.
+// Steps 0, 4, 8, 12, then five per octave: 2^m - 1, where outputs end that are cut at a power of
+// two, and four between. The same for every batch, or a longer candidate could fit where a shorter
+// one does not, for standing on another grid. An output that has more than 64 Ki steps before it is
+// taken as if it grew no more after them.
 class HorizonGrid {
  public:
-  void set_last_step(uint32_t last_step);
+  HorizonGrid();
   uint32_t step(uint32_t k) const { return steps_[k]; }
   const HorizonRow& steps() const { return as_float_; }
   uint32_t interval_end(uint32_t k) const;    // last step of [step(k), step(k + 1))

@@ -13,6 +13,8 @@ struct Registered {
 constexpr Registered kPolicies[] = {
     {"fcfs_conservative", fcfs_conservative},
     {"aggressive", aggressive},
+    {"past_future", past_future},
+    {"past_future_sampled", past_future_sampled},
 };
 
 }  // namespace
