@@ -130,19 +130,49 @@ TEST(Moments, EqualTheSumsMadeTheLongWaySharedBlocksOnce) {
   EXPECT_GT(wrong_differs, 500u);
 }
 
-TEST(Moments, KnownLengthsAreExact) {
+// In whole blocks, step by step, each growing from the first step on.
+uint64_t scanned_blocks(const std::vector<SeqMemory>& seqs) {
+  uint64_t peak = 0;
+  for (uint32_t t = 0; t < 400; ++t) {
+    uint64_t own = 0;
+    std::set<BlockId> shared;
+    for (const SeqMemory& s : seqs) {
+      if (last_step_of(s, s.known_outputs) >= t) {
+        own += (s.num_known_tokens + t + kBlockTokens - 1) / kBlockTokens - s.table.size();
+        shared.insert(s.table.begin(), s.table.end());
+      }
+    }
+    peak = std::max(peak, own + shared.size());
+  }
+  return peak * kBlockTokens;
+}
+
+TEST(Moments, KnownLengthsAreNeverUnderestimatedAndSeldomByMuchOver) {
   const auto estimator = moments_estimator();
+  uint64_t below_each = 0, wrong_is_short = 0;
+  double over = 0.0;
   for (uint64_t seed = 0; seed < 3000; ++seed) {
     const Batch batch(seed, 4, seed % 2 == 1);
-    std::vector<TestSeq> as_profile;
+    std::vector<TestSeq> each, rounded_once;
     for (const SeqMemory& s : batch.seqs) {
-      as_profile.push_back({s.num_known_tokens + kBlockTokens - 1,
-                            last_step_of(s, s.known_outputs),
-                            {s.table.begin(), s.table.end()}});
+      const uint32_t last_step = last_step_of(s, s.known_outputs);
+      const uint32_t n = s.num_known_tokens;
+      each.push_back({n + kBlockTokens - 1, last_step, {s.table.begin(), s.table.end()}});
+      rounded_once.push_back(
+          {(n + kBlockTokens - 1) / kBlockTokens * kBlockTokens, last_step, each.back().table});
     }
-    ASSERT_EQ(built_peak(estimator.get(), batch.seqs), scanned_peak(as_profile, kBlockTokens))
-        << "seed " << seed;
+    const uint64_t peak = built_peak(estimator.get(), batch.seqs);
+    const uint64_t blocks = scanned_blocks(batch.seqs);
+    const uint64_t padded = scanned_peak(each, kBlockTokens);
+    ASSERT_GE(peak, blocks) << "seed " << seed;
+    ASSERT_LE(peak, padded) << "seed " << seed;
+    below_each += peak < padded ? 1 : 0;
+    over += static_cast<double>(peak) / static_cast<double>(blocks) - 1.0;
+    wrong_is_short += scanned_peak(rounded_once, kBlockTokens) < blocks ? 1 : 0;  // as published
   }
+  EXPECT_GT(below_each, 500u);
+  EXPECT_GT(wrong_is_short, 500u);
+  EXPECT_LT(over / 3000, 0.06);
 }
 
 // What was said of a candidate must hold when it has come; `slack` of it where both kinds meet on
@@ -156,11 +186,14 @@ void check_candidates(MemoryEstimator* estimator, uint32_t known_in_four, uint64
   const uint64_t inserted = estimator->peak();
   batch.seqs.push_back(candidate);
   const uint64_t rebuilt = built_peak(estimator, batch.seqs);
-  ASSERT_GE(asked + 1, rebuilt) << "seed " << seed;
-  ASSERT_GE(asked + 1, inserted) << "seed " << seed;
+  // Unknown ones: sums in another order. Known ones: a newcomer's remainder turns with the others'
+  // only once it is one of them.
+  const uint64_t slack = known_in_four == 0 ? 1 : kBlockTokens;
+  ASSERT_GE(asked + slack, rebuilt) << "seed " << seed;
+  ASSERT_GE(asked + slack, inserted) << "seed " << seed;
   if (known_in_four == 0 || known_in_four == 4) {
-    ASSERT_LE(asked, rebuilt + 1) << "seed " << seed;  // + 1: sums in another order
-    ASSERT_LE(asked, inserted + 1) << "seed " << seed;
+    ASSERT_LE(asked, rebuilt + slack) << "seed " << seed;
+    ASSERT_LE(asked, inserted + slack) << "seed " << seed;
   } else {
     ASSERT_LE(static_cast<double>(asked), static_cast<double>(rebuilt) * 1.15 + 1)
         << "seed " << seed;
@@ -186,7 +219,7 @@ TEST(Estimators, ACandidateThatSharesIsBoundedFromAbove) {
       built_peak(estimator.get(), batch.seqs);
       const uint64_t bound = estimator->peak_with(candidate);
       batch.seqs.push_back(candidate);
-      ASSERT_GE(bound + 1, built_peak(estimator.get(), batch.seqs)) << "seed " << seed;
+      ASSERT_GE(bound + kBlockTokens, built_peak(estimator.get(), batch.seqs)) << "seed " << seed;
     }
   }
 }

@@ -64,6 +64,7 @@ struct TestView {
     return policy->admission->fits(
                c, {.block_tokens = 8,
                    .num_blocks = view.num_blocks,
+                   .num_available = 1000,  // the peak decides
                    .num_running = static_cast<uint32_t>(view.running.size())}) == Verdict::kAdmit;
   }
   TestRandom random;
@@ -130,7 +131,8 @@ TEST(PastFuture, WhoeverJoinedThePlanIsCounted) {
         continue;
       }
       policy.admission->admitted(first);
-      const PoolState pool = {.num_blocks = v.view.num_blocks, .num_running = 9};
+      const PoolState pool = {
+          .num_blocks = v.view.num_blocks, .num_available = 1000, .num_running = 9};
       const bool in_plan = policy.admission->fits(second, pool) == Verdict::kAdmit;
       RunningSeq as_running{.seq = first.seq,
                             .order_key = first.order_key,
@@ -157,7 +159,9 @@ TEST(PastFuture, AloneItMayTakeTheWholePool) {
         .num_known_tokens = 640, .max_blocks = 10, .fork_source = {}, .output = {.max_tokens = 64}};
     policy.admission->begin(view);
     EXPECT_EQ(policy.admission->fits(c, {.num_blocks = 10}), Verdict::kAdmit);
-    EXPECT_EQ(policy.admission->fits(c, {.num_blocks = 10, .num_running = 1}), Verdict::kWait);
+    EXPECT_EQ(
+        policy.admission->fits(c, {.num_blocks = 10, .num_available = 1000, .num_running = 1}),
+        Verdict::kWait);
   }
 }
 
@@ -178,7 +182,7 @@ TEST(PastFuture, TheReserveStaysEmpty) {
                        .fork_source = {},
                        .output = {.max_tokens = 1}};
     policy.admission->begin(view);
-    return policy.admission->fits(c, {.num_running = 1}) == Verdict::kAdmit;
+    return policy.admission->fits(c, {.num_available = 1000, .num_running = 1}) == Verdict::kAdmit;
   };
   EXPECT_TRUE(fits(969));
   EXPECT_FALSE(fits(970));
@@ -212,7 +216,7 @@ TEST(PastFuture, AThricePreemptedSequenceKeepsItsBlocks) {
                        .fork_source = {},
                        .output = {.max_tokens = 1}};
     policy.admission->begin(view);
-    return policy.admission->fits(c, {.num_running = 1}) == Verdict::kAdmit;
+    return policy.admission->fits(c, {.num_available = 1000, .num_running = 1}) == Verdict::kAdmit;
   };
   EXPECT_TRUE(fits(4, 4, 0));
   EXPECT_FALSE(fits(4, 5, 0)) << "older: it could take blocks from it";

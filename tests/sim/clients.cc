@@ -266,7 +266,8 @@ void Clients::check_at_end(const engine::EngineCore& core) {
         fail(name(c) + " was preempted though every length was known");
       }
       if (predicts(*world_) && c.end.num_preemptions > 3 * c.plan->request.num_choices) {
-        fail(name(c) + " was preempted more than three times per choice");  // scheduler.md sec. 8, 4
+        fail(name(c) +
+             " was preempted more than three times per choice");  // scheduler.md sec. 8, 4
       }
     }
   }

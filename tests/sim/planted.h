@@ -141,7 +141,8 @@ class PlantedAdmission final : public sched::AdmissionPolicy {
  private:
   sched::WaitingSeq shown(sched::WaitingSeq candidate) const {
     if (planted_ == Planted::kFirstChunkAdmission) {
-      candidate.num_known_tokens = std::min(candidate.num_known_tokens, candidate.first_pos + chunk_);
+      candidate.num_known_tokens =
+          std::min(candidate.num_known_tokens, candidate.first_pos + chunk_);
     }
     return candidate;
   }

@@ -44,8 +44,8 @@ uint64_t preemptions_of(WorldConfig world, const char* policy) {
   return report.coverage.preemptions;
 }
 
-// scheduler.md sec. 4 and 8, 8. That blocks were short at all is shown by the same worlds under aggressive admission, and that
-// it was the lengths by the same worlds with half of them.
+// scheduler.md sec. 4 and 8, 8. That blocks were short at all is shown by the same worlds under
+// aggressive admission, and that it was the lengths by the same worlds with half of them.
 TEST(Simulator, WithTrueLengthsPastFutureNeverPreempts) {
   uint64_t aggressive = 0, misled = 0;
   for (uint64_t seed = 0; seed < kNumSeeds; ++seed) {

@@ -165,12 +165,14 @@ WorldConfig make_crowded_world(uint64_t seed) {
   world.options.prefix_cache = !random.one_in(3);
   world.options.queue_timeout_us = UINT64_MAX / 2;
   world.options.max_queued_prompt_tokens = 1U << 20;
-  const uint64_t capacity = std::min<uint64_t>(400, uint64_t{world.fake.num_blocks} * world.fake.block_tokens);
+  const uint64_t capacity =
+      std::min<uint64_t>(400, uint64_t{world.fake.num_blocks} * world.fake.block_tokens);
   for (uint32_t i = 0; i < 60; ++i) {
     ClientPlan client;
     client.arrival_us = 1 + random.below(20'000);
     SamplingParams& sampling = client.request.sampling;
-    sampling.max_tokens = random.between(1, static_cast<uint32_t>(std::min<uint64_t>(120, capacity / 2)));
+    sampling.max_tokens =
+        random.between(1, static_cast<uint32_t>(std::min<uint64_t>(120, capacity / 2)));
     sampling.seed = random.next();
     if (random.one_in(2)) {
       sampling.stop_token_ids = {random.between(0, 20), random.between(21, kVocab - 1)};
@@ -179,24 +181,29 @@ WorldConfig make_crowded_world(uint64_t seed) {
         draw_prompt(random, world, static_cast<uint32_t>(capacity) - sampling.max_tokens);
     world.clients.push_back(std::move(client));
   }
-  std::stable_sort(world.clients.begin(), world.clients.end(),
-                   [](const ClientPlan& a, const ClientPlan& b) { return a.arrival_us < b.arrival_us; });
+  std::stable_sort(
+      world.clients.begin(), world.clients.end(),
+      [](const ClientPlan& a, const ClientPlan& b) { return a.arrival_us < b.arrival_us; });
   return world;
 }
 
 void give_true_lengths(WorldConfig* world) {
-  const executor::FakeModel model(world->fake.seed, world->fake.vocab_size, world->fake.fault_period);
+  const executor::FakeModel model(world->fake.seed, world->fake.vocab_size,
+                                  world->fake.fault_period);
   world->true_lengths = true;
   for (ClientPlan& client : world->clients) {
     uint32_t longest = 1;
     for (uint32_t choice = 0; choice < client.request.num_choices; ++choice) {
-      longest = std::max(longest, static_cast<uint32_t>(model.solo(client.request, choice).output_token_ids.size()));
+      longest = std::max(longest, static_cast<uint32_t>(
+                                      model.solo(client.request, choice).output_token_ids.size()));
     }
     client.request.expected_output_tokens = longest;
   }
 }
 
-bool predicts(const WorldConfig& world) { return world.options.policy.rfind("past_future", 0) == 0; }
+bool predicts(const WorldConfig& world) {
+  return world.options.policy.rfind("past_future", 0) == 0;
+}
 
 const char* planted_name(Planted planted) {
   switch (planted) {

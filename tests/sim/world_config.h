@@ -41,23 +41,25 @@ enum class Planted : uint8_t {
   kDoubleFree,         // one reference too few
   kPublishedTooEarly,  // a block is published before its last position is computed
   kCancelIgnored,
-  kCopyDropped,        // a fork's partial block stays unwritten
-  kReplaceDropped,     // the backend keeps a duplicate block that was freed
-  kTokenFromCompany,   // the sampled token depends on who else is in the batch
+  kCopyDropped,       // a fork's partial block stays unwritten
+  kReplaceDropped,    // the backend keeps a duplicate block that was freed
+  kTokenFromCompany,  // the sampled token depends on who else is in the batch
   kBudgetExceeded,
-  kFaultHidden,        // the backend does not report a non-finite row
+  kFaultHidden,  // the backend does not report a non-finite row
   kEndTwice,
   kEndLost,
   kNamespacesMixed,
-  kDestroyDropped,     // the backend never forgets a sequence
-  kFirstChunkAdmission,   // admission looks at the first chunk of a prompt, not at all of it
-  kPrefillTimeIgnored,    // admission believes that prompts are computed at once (s_j = 0)
+  kDestroyDropped,       // the backend never forgets a sequence
+  kFirstChunkAdmission,  // admission looks at the first chunk of a prompt, not at all of it
+  kPrefillTimeIgnored,   // admission believes that prompts are computed at once (s_j = 0)
 };
 constexpr Planted kAllPlanted[] = {
-    Planted::kReleaseForgotten, Planted::kReferenceLeaked, Planted::kDoubleFree,       Planted::kPublishedTooEarly,
-    Planted::kCancelIgnored,    Planted::kCopyDropped,     Planted::kReplaceDropped,   Planted::kTokenFromCompany,
-    Planted::kBudgetExceeded,   Planted::kFaultHidden,     Planted::kEndTwice,         Planted::kEndLost,
-    Planted::kNamespacesMixed,  Planted::kDestroyDropped,  Planted::kFirstChunkAdmission, Planted::kPrefillTimeIgnored};
+    Planted::kReleaseForgotten,  Planted::kReferenceLeaked,  Planted::kDoubleFree,
+    Planted::kPublishedTooEarly, Planted::kCancelIgnored,    Planted::kCopyDropped,
+    Planted::kReplaceDropped,    Planted::kTokenFromCompany, Planted::kBudgetExceeded,
+    Planted::kFaultHidden,       Planted::kEndTwice,         Planted::kEndLost,
+    Planted::kNamespacesMixed,   Planted::kDestroyDropped,   Planted::kFirstChunkAdmission,
+    Planted::kPrefillTimeIgnored};
 const char* planted_name(Planted planted);
 
 // What a client does besides waiting. 0 = does not happen.
@@ -85,8 +87,8 @@ struct WorldConfig {
 };
 
 WorldConfig make_world(uint64_t seed);
-// Many requests at once, prompts of many steps, a pool that holds a dozen of them: memory decides, and it is the lengths that
-// admission has to know. No cancels, no priorities.
+// Many requests at once, prompts of many steps, a pool that holds a dozen of them: memory decides,
+// and it is the lengths that admission has to know. No cancels, no priorities.
 WorldConfig make_crowded_world(uint64_t seed);
 // Gives every request the length of its longest choice as `expected_output_tokens`.
 void give_true_lengths(WorldConfig* world);

@@ -25,7 +25,7 @@ struct SeqMemory {
   const SurvivalCurve* lengths = nullptr;  // null: nothing is known, so up to max_outputs
   uint32_t first_token_step =
       0;  // s_j: while it prefills, the step that gives its next token; 0 when decoding
-  std::span<const BlockId> table{};  // blocks that others may hold too
+  std::span<const BlockId> table{};  // that others may hold too, from its first on
 };
 
 struct PoolShape {

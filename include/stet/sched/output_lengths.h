@@ -3,7 +3,9 @@
 // is said where it differs).
 #pragma once
 
+#include <algorithm>
 #include <array>
+#include <bit>
 #include <cstdint>
 #include <deque>
 #include <string_view>
@@ -15,9 +17,26 @@ namespace stet::sched {
 
 // Lengths in outputs, exact below 64, then 32 buckets per octave: at most 3 % wide. Bucket b holds
 // lengths from length_bucket_first(b) up to the next one's first.
-inline constexpr uint32_t kNumLengthBuckets = 64 + 15 * 32;
-uint32_t length_bucket(uint32_t num_outputs);
-uint32_t length_bucket_first(uint32_t bucket);
+inline constexpr uint32_t kNumExactLengths = 64;
+inline constexpr uint32_t kLengthsPerOctave = 32;
+inline constexpr uint32_t kNumLengthBuckets = kNumExactLengths + 15 * kLengthsPerOctave;
+// Inline: an estimate looks up 64 of them per sequence.
+inline uint32_t length_bucket(uint32_t num_outputs) {
+  if (num_outputs < kNumExactLengths) {
+    return num_outputs;
+  }
+  const uint32_t n = std::min(num_outputs, (1U << 21) - 1);
+  const uint32_t octave = static_cast<uint32_t>(std::bit_width(n)) - 1;  // >= 6
+  return kNumExactLengths + (octave - 6) * kLengthsPerOctave +
+         ((n >> (octave - 5)) & (kLengthsPerOctave - 1));
+}
+inline uint32_t length_bucket_first(uint32_t bucket) {
+  if (bucket < kNumExactLengths) {
+    return bucket;
+  }
+  const uint32_t above = bucket - kNumExactLengths;
+  return (kLengthsPerOctave + above % kLengthsPerOctave) << (above / kLengthsPerOctave + 1);
+}
 
 // S(n) = P(L > n) of an output's length L. Never increases with n, S(0) = 1. Within a bucket wider
 // than one length it is that of the bucket's first.

@@ -36,34 +36,58 @@ uint32_t HorizonGrid::interval_of(uint32_t step) const {
   return static_cast<uint32_t>(it - steps_.begin()) - 1;
 }
 
-void fill_alive(const SeqMemory& s, const HorizonGrid& grid, HorizonRow* alive) {
+uint32_t fill_alive(const SeqMemory& s, const HorizonGrid& grid, HorizonRow* alive) {
   const uint32_t last_step = last_step_of(s, s.max_outputs);
-  const float scale = s.lengths == nullptr ? 1.0f : 1.0f / s.lengths->at(s.num_outputs);
-  uint32_t k = 0;
-  for (; k < kNumHorizons && grid.step(k) <= last_step; ++k) {
+  const uint32_t num_alive =
+      last_step >= grid.step(kNumHorizons - 1) ? kNumHorizons : grid.interval_of(last_step) + 1;
+  alive->fill(0.0f);
+  if (s.lengths == nullptr) {
+    std::fill_n(alive->begin(), num_alive, 1.0f);
+    return num_alive;
+  }
+  const float scale = 1.0f / s.lengths->at(s.num_outputs);
+  for (uint32_t k = 0; k < num_alive; ++k) {
     const uint32_t t = grid.step(k);
     const uint32_t grown = t > s.first_token_step ? t - s.first_token_step : 0;
-    const float p = s.lengths == nullptr ? 1.0f : s.lengths->at(s.num_outputs + grown) * scale;
-    if (p <= 0.0f) {
-      break;
-    }
-    (*alive)[k] = std::min(p, 1.0f);
+    (*alive)[k] = s.lengths->at(s.num_outputs + grown) * scale;
   }
-  std::fill(alive->begin() + k, alive->end(), 0.0f);
+  return num_alive;
 }
 
-void HorizonSums::add(float held, const HorizonRow& alive, const HorizonRow& steps) {
+void HorizonSums::add(float held, const HorizonRow& alive, uint32_t num_alive,
+                      const HorizonRow& steps) {
   for (uint32_t k = 0; k < kNumHorizons; ++k) {
     const float tokens = held + steps[k];
     const float expected = tokens * alive[k];
-    mean[k] += expected;
-    variance[k] += expected * tokens * (1.0f - alive[k]);
-    most[k] += alive[k] > 0.0f ? tokens : 0.0f;
+    mean_[k] += expected;
+    variance_[k] += expected * tokens * (1.0f - alive[k]);
   }
+  num_ending_[num_alive] += 1.0f;
+  held_ending_[num_alive] += held;
 }
 
-float HorizonSums::bound(uint32_t k) const {
-  return std::min(mean[k] + kDeviations * std::sqrt(variance[k]), most[k]);
+// Some holder may be alive as long as `absent` is not 1.
+void HorizonSums::add_node(float held, const HorizonRow& absent) {
+  uint32_t num_alive = 0;
+  for (uint32_t k = 0; k < kNumHorizons; ++k) {
+    const float p = 1.0f - absent[k];
+    mean_[k] += held * p;
+    variance_[k] += held * held * p * absent[k];
+    num_alive = p > 0.0f ? k + 1 : num_alive;
+  }
+  held_ending_[num_alive] += held;
+}
+
+HorizonRow HorizonSums::bounds(const HorizonRow& steps) const {
+  HorizonRow bounds;
+  float held = 0.0f, num = 0.0f;
+  for (uint32_t k = kNumHorizons; k > 0; --k) {
+    held += held_ending_[k];
+    num += num_ending_[k];
+    const float most = held + num * steps[k - 1];
+    bounds[k - 1] = std::min(mean_[k - 1] + kDeviations * std::sqrt(variance_[k - 1]), most);
+  }
+  return bounds;
 }
 
 // ---- shared blocks
@@ -111,13 +135,7 @@ uint32_t SharedNodes::add(std::span<const BlockId> table, const HorizonRow& aliv
 
 void SharedNodes::finish(HorizonSums* sums) const {
   for (size_t i = 0; i < num_nodes_; ++i) {
-    const auto tokens = static_cast<float>(nodes_[i].num_blocks * block_tokens_);
-    for (uint32_t k = 0; k < kNumHorizons; ++k) {
-      const float held = 1.0f - nodes_[i].absent[k];
-      sums->mean[k] += tokens * held;
-      sums->variance[k] += tokens * tokens * held * (1.0f - held);
-      sums->most[k] += held > 0.0f ? tokens : 0.0f;
-    }
+    sums->add_node(static_cast<float>(nodes_[i].num_blocks * block_tokens_), nodes_[i].absent);
   }
 }
 

@@ -1,6 +1,5 @@
 // One class's window of lengths and its product-limit estimate.
 #include <algorithm>
-#include <bit>
 #include <cmath>
 
 #include "stet/sched/output_lengths.h"
@@ -20,28 +19,8 @@ constexpr uint32_t kOldest = 256;
 constexpr double kDrifted = 0.2;
 constexpr uint32_t kDriftCheckPeriod =
     32;  // walking the window at every end would cost more than it tells
-constexpr uint32_t kExact = 64;
-constexpr uint32_t kPerOctave = 32;
-constexpr uint32_t kLongest = (1U << 21) - 1;
 
 }  // namespace
-
-uint32_t length_bucket(uint32_t num_outputs) {
-  if (num_outputs < kExact) {
-    return num_outputs;
-  }
-  const uint32_t n = std::min(num_outputs, kLongest);
-  const uint32_t octave = static_cast<uint32_t>(std::bit_width(n)) - 1;  // >= 6
-  return kExact + (octave - 6) * kPerOctave + ((n >> (octave - 5)) & (kPerOctave - 1));
-}
-
-uint32_t length_bucket_first(uint32_t bucket) {
-  if (bucket < kExact) {
-    return bucket;
-  }
-  const uint32_t above = bucket - kExact;
-  return (kPerOctave + above % kPerOctave) << (above / kPerOctave + 1);
-}
 
 LengthWindow::LengthWindow() : ring_(kWindow) {}
 
@@ -112,7 +91,7 @@ void LengthWindow::fill(const std::array<uint16_t, kNumLengthBuckets>& running,
     }
     at_risk -= ended_[b] + cut_[b] + running[b];
     // A wide bucket answers for its first length, whose like are all still alive.
-    curve->alive[b] = static_cast<float>(b < kExact ? alive : before);
+    curve->alive[b] = static_cast<float>(b < kNumExactLengths ? alive : before);
   }
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "src/sched/estimator/known_lengths.h"
 #include "src/sched/estimator/padding.h"
 
 namespace stet::sched {
@@ -33,10 +34,11 @@ class Moments final : public MemoryEstimator {
   uint64_t peak_with_unknown(const SeqMemory& candidate) const;
 
   const HorizonGrid grid_;
-  HorizonSums sums_;   // sequences of unknown length
-  PeakProfile known_;  // the others
+  HorizonSums sums_;    // sequences of unknown length
+  KnownLengths known_;  // the others
   SharedNodes shared_;
   std::array<Interval, kNumHorizons> intervals_{};
+  HorizonRow bounds_{};  // of sums_
   uint32_t num_unknown_ = 0;
   uint32_t block_tokens_ = 64;
 };
@@ -49,7 +51,7 @@ void Moments::build(std::span<const SeqMemory> seqs, const PoolShape& pool) {
   shared_.begin(pool.num_blocks, pool.block_tokens);
   for (const SeqMemory& s : seqs) {
     if (is_known(s)) {
-      known_.add({held_at_most(s, block_tokens_), last_step_of(s, s.known_outputs), s.table});
+      known_.add(s);
     } else {
       shared_.count(s.table);
     }
@@ -60,6 +62,7 @@ void Moments::build(std::span<const SeqMemory> seqs, const PoolShape& pool) {
     }
   }
   shared_.finish(&sums_);
+  bounds_ = sums_.bounds(grid_.steps());
   known_.finish();
   fill_intervals();
 }
@@ -67,9 +70,10 @@ void Moments::build(std::span<const SeqMemory> seqs, const PoolShape& pool) {
 // A block held by a known and an unknown sequence counts for both: rare, and on the safe side.
 void Moments::add_unknown(const SeqMemory& s) {
   HorizonRow alive;
-  fill_alive(s, grid_, &alive);
+  const uint32_t num_alive = fill_alive(s, grid_, &alive);
   const uint64_t shared = s.table.size() * uint64_t{block_tokens_} - shared_.add(s.table, alive);
-  sums_.add(static_cast<float>(held_on_average(s, block_tokens_) - shared), alive, grid_.steps());
+  sums_.add(static_cast<float>(held_on_average(s, block_tokens_) - shared), alive, num_alive,
+            grid_.steps());
   ++num_unknown_;
 }
 
@@ -90,7 +94,8 @@ void Moments::fill_intervals() {
     return;
   }
   for (size_t i = 0; i < known_.size(); ++i) {
-    note(grid_.interval_of(known_.last_step(i)), known_.demand_before_end(i), known_.last_step(i));
+    const uint32_t step = known_.last_step(i);
+    note(grid_.interval_of(step), known_.demand_at(step), step);
   }
   const uint32_t last = std::max(known_.last_step(0), grid_.step(kNumHorizons - 1));
   for (uint32_t k = 0; k < kNumHorizons; ++k) {
@@ -102,7 +107,7 @@ void Moments::fill_intervals() {
 uint64_t Moments::peak() const {
   uint64_t most = known_.peak();
   for (uint32_t k = 0; k < kNumHorizons && num_unknown_ > 0; ++k) {
-    most = std::max(most, with(intervals_[k].demand, sums_.bound(k)));
+    most = std::max(most, with(intervals_[k].demand, bounds_[k]));
   }
   return most;
 }
@@ -112,9 +117,9 @@ uint64_t Moments::peak_with(const SeqMemory& candidate) const {
 }
 
 uint64_t Moments::peak_with_known(const SeqMemory& candidate) const {
-  const uint64_t held = held_at_most(candidate, block_tokens_);
+  const uint64_t held = known_.held_at_most(candidate);
   const uint32_t last_step = last_step_of(candidate, candidate.known_outputs);
-  uint64_t most = known_.peak_with(held, last_step);
+  uint64_t most = known_.peak_with(candidate);
   for (uint32_t k = 0; k < kNumHorizons && num_unknown_ > 0; ++k) {
     uint64_t demand = intervals_[k].demand;
     if (grid_.interval_end(k) <= last_step) {
@@ -124,34 +129,36 @@ uint64_t Moments::peak_with_known(const SeqMemory& candidate) const {
       demand = std::max({demand, intervals_[k].demand_and_step + held,
                          known_.demand_at(last_step) + held + last_step});
     }
-    most = std::max(most, with(demand, sums_.bound(k)));
+    most = std::max(most, with(demand, bounds_[k]));
   }
   return most;
 }
 
 uint64_t Moments::peak_with_unknown(const SeqMemory& candidate) const {
   HorizonRow alive;
-  fill_alive(candidate, grid_, &alive);
+  const uint32_t num_alive = fill_alive(candidate, grid_, &alive);
   HorizonSums sums = sums_;
-  sums.add(static_cast<float>(held_on_average(candidate, block_tokens_)), alive, grid_.steps());
+  sums.add(static_cast<float>(held_on_average(candidate, block_tokens_)), alive, num_alive,
+           grid_.steps());
+  const HorizonRow bounds = sums.bounds(grid_.steps());
   uint64_t most = known_.peak();
   for (uint32_t k = 0; k < kNumHorizons; ++k) {
-    most = std::max(most, with(intervals_[k].demand, sums.bound(k)));
+    most = std::max(most, with(intervals_[k].demand, bounds[k]));
   }
   return most;
 }
 
 void Moments::insert(const SeqMemory& candidate) {
   if (is_known(candidate)) {
-    known_.insert({held_at_most(candidate, block_tokens_),
-                   last_step_of(candidate, candidate.known_outputs),
-                   {}});
+    known_.insert(candidate);
     fill_intervals();
     return;
   }
   HorizonRow alive;
-  fill_alive(candidate, grid_, &alive);
-  sums_.add(static_cast<float>(held_on_average(candidate, block_tokens_)), alive, grid_.steps());
+  const uint32_t num_alive = fill_alive(candidate, grid_, &alive);
+  sums_.add(static_cast<float>(held_on_average(candidate, block_tokens_)), alive, num_alive,
+            grid_.steps());
+  bounds_ = sums_.bounds(grid_.steps());
   ++num_unknown_;
 }
 

@@ -39,13 +39,20 @@ class HorizonGrid {
   HorizonRow as_float_{};
 };
 
-// p_j at every horizon; 0 beyond max_outputs.
-void fill_alive(const SeqMemory& s, const HorizonGrid& grid, HorizonRow* alive);
+// p_j at every horizon; 0 beyond max_outputs. Returns how many are not.
+uint32_t fill_alive(const SeqMemory& s, const HorizonGrid& grid, HorizonRow* alive);
 
-struct HorizonSums {
-  HorizonRow mean{}, variance{}, most{};  // `most`: if all that may be alive are
-  void add(float held, const HorizonRow& alive, const HorizonRow& steps);
-  float bound(uint32_t k) const;
+class HorizonSums {
+ public:
+  void add(float held, const HorizonRow& alive, uint32_t num_alive, const HorizonRow& steps);
+  void add_node(float held, const HorizonRow& absent);
+  HorizonRow bounds(
+      const HorizonRow& steps) const;  // min(E + z sqrt(V), if all that may be alive are)
+
+ private:
+  HorizonRow mean_{}, variance_{};
+  // Of those that may be alive up to the horizon before this one, and no longer.
+  std::array<float, kNumHorizons + 1> num_ending_{}, held_ending_{};
 };
 
 // Blocks that the same sequences hold: a stretch of the prefix tree between two branchings.

@@ -7,8 +7,7 @@
 
 namespace stet::sched {
 
-// Of a sequence whose length is known, at any step: ceil((n + t) / B) * B <= n + B - 1 + t. With
-// this much each, a batch of known lengths never runs short.
+// At any step: ceil((n + t) / B) * B <= n + B - 1 + t.
 inline uint64_t held_at_most(const SeqMemory& s, uint32_t block_tokens) {
   return uint64_t{s.num_known_tokens} + block_tokens - 1;
 }

@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "src/sched/estimator/peak_profile.h"
 #include "src/sched/policies/policies.h"
 #include "stet/sched/memory_estimator.h"
 #include "stet/sched/output_lengths.h"
@@ -28,6 +29,13 @@ uint32_t known_outputs(const OutputState& o) {
   return static_cast<uint32_t>(std::min<uint64_t>(expected, o.max_tokens));
 }
 
+// What the candidate and the others must be given for the tokens they have.
+uint64_t blocks_needed_now(const WaitingSeq& candidate, const PoolState& pool) {
+  const uint32_t held = candidate.first_pos / pool.block_tokens;
+  return blocks_for(candidate.num_known_tokens, pool.block_tokens) - held +
+         candidate.num_unreferenced_blocks + pool.num_outstanding;
+}
+
 class PastFutureAdmission final : public AdmissionPolicy {
  public:
   explicit PastFutureAdmission(std::unique_ptr<MemoryEstimator> estimator)
@@ -47,6 +55,7 @@ class PastFutureAdmission final : public AdmissionPolicy {
     uint32_t num_wanted = 0;  // positions; more than one = it prefills
     uint32_t max_blocks = 0;
     uint32_t num_preemptions = 0;
+    std::span<const BlockId> table{};
   };
   template <class Seq>
   SeqMemory describe(const Seq& s) const;
@@ -64,26 +73,32 @@ class PastFutureAdmission final : public AdmissionPolicy {
   std::vector<SeqMemory> seqs_;  // running and admitted, oldest first
   std::vector<Place> places_;    // beside seqs_
   SeqMemory candidate_;          // the one that fits() looked at last
+  BlockMarks holders_;           // within build
   bool loaded_ = false;
   bool built_ = false;   // the estimator holds seqs_
   bool joined_ = false;  // seqs_ holds candidate_ already
 };
 
 Verdict PastFutureAdmission::fits(const WaitingSeq& candidate, const PoolState& pool) {
-  load();
-  const size_t index = index_of(candidate);
-  candidate_ = describe(candidate);
-  const bool moved = set_first_token_steps(candidate, index);
-  built_ = built_ && !moved;
   if (pool.num_running == 0) {
+    load();
+    candidate_ = describe(candidate);
     return Verdict::kAdmit;  // alone it may take everything: the engine accepts only what the pool
                              // can hold
   }
+  const uint64_t reserve =
+      view_->learned == nullptr ? 0 : view_->learned->reserve.num_blocks(view_->num_blocks);
+  if (blocks_needed_now(candidate, pool) + reserve > pool.num_available) {
+    return Verdict::kWait;  // no peak is lower than the present: the usual refusal of a full pool,
+                            // without an estimate
+  }
+  load();
+  const size_t index = index_of(candidate);
+  candidate_ = describe(candidate);
+  built_ = !set_first_token_steps(candidate, index) && built_;
   if (!keeps_promises(candidate)) {
     return Verdict::kWait;
   }
-  const uint64_t reserve =
-      view_->learned == nullptr ? 0 : view_->learned->reserve.num_blocks(view_->num_blocks);
   const uint64_t limit = (view_->num_blocks - reserve) * view_->block_tokens;
   if (!candidate.table.empty()) {
     return fits_exactly(candidate, index, limit) ? Verdict::kAdmit : Verdict::kWait;
@@ -131,7 +146,7 @@ SeqMemory PastFutureAdmission::describe(const Seq& s) const {
           .max_outputs = std::max(s.output.max_tokens, s.output.num_outputs + 1),
           .known_outputs = known_outputs(s.output),
           .lengths = learned ? &view_->learned->lengths.curve(s.output.length_class) : nullptr,
-          .table = s.table};
+          .table = {}};
 }
 
 void PastFutureAdmission::load() {
@@ -145,7 +160,8 @@ void PastFutureAdmission::load() {
     places_.push_back({.order_key = s.order_key,
                        .num_wanted = s.num_known_tokens - s.num_computed_tokens,
                        .max_blocks = s.max_blocks,
-                       .num_preemptions = s.num_preemptions});
+                       .num_preemptions = s.num_preemptions,
+                       .table = s.table});
   }
 }
 
@@ -163,10 +179,27 @@ void PastFutureAdmission::join(const WaitingSeq& candidate, size_t index) {
                  {.order_key = candidate.order_key,
                   .num_wanted = candidate.num_known_tokens - candidate.first_pos,
                   .max_blocks = candidate.max_blocks,
-                  .num_preemptions = candidate.num_preemptions});
+                  .num_preemptions = candidate.num_preemptions,
+                  .table = candidate.table});
 }
 
+// Shared blocks come first in a table: whoever holds a block holds those before it. Only these
+// concern the estimator.
 void PastFutureAdmission::build() {
+  holders_.begin(view_->num_blocks);
+  for (const Place& place : places_) {
+    for (const BlockId block : place.table) {
+      ++holders_[block];
+    }
+  }
+  for (size_t i = 0; i < seqs_.size(); ++i) {
+    const std::span<const BlockId> table = places_[i].table;
+    size_t num_shared = 0;
+    while (num_shared < table.size() && holders_[table[num_shared]] > 1) {
+      ++num_shared;
+    }
+    seqs_[i].table = table.first(num_shared);
+  }
   estimator_->build(seqs_, {.num_blocks = view_->num_blocks, .block_tokens = view_->block_tokens});
   built_ = true;
 }
