@@ -45,7 +45,8 @@ Status check_options(const EngineOptions& options, const executor::BackendInfo& 
 Result<std::unique_ptr<EngineCore>> EngineCore::create(EngineParts parts) {
   const executor::BackendInfo& info = parts.backend->info();
   STET_RETURN_IF_ERROR(check_options(parts.options, info));
-  STET_ASSIGN_OR_RETURN(sched::Policy policy, sched::make_policy(parts.options.policy));
+  STET_ASSIGN_OR_RETURN(sched::Policy named, sched::make_policy(parts.options.policy));
+  sched::Policy policy = parts.policy ? *std::exchange(parts.policy, std::nullopt) : std::move(named);
   STET_ASSIGN_OR_RETURN(sched::Policy drain_policy, sched::make_policy(parts.options.policy));
   STET_ASSIGN_OR_RETURN(sched::Policy conservative, sched::make_policy("fcfs_conservative"));
   drain_policy.admission = std::move(conservative.admission);
@@ -150,8 +151,12 @@ void EngineCore::wait_for_work() {
 // ---- plan
 
 void EngineCore::make_plan() {
+  sched::Policy& policy = inbox_.closed() == Refusal::kNone ? policy_ : drain_policy_;
   build_view();
-  scheduler_.plan(view_, inbox_.closed() == Refusal::kNone ? policy_ : drain_policy_, &plan_);
+  if (policy.admission->predicts() && !waiting_view_.empty()) {
+    learned_.lengths.refresh(view_);
+  }
+  scheduler_.plan(view_, policy, &plan_);
 }
 
 void EngineCore::build_view() {
@@ -164,9 +169,26 @@ void EngineCore::build_view() {
            .max_step_tokens = info.max_step_tokens,
            .chunk_cap = chunk_cap,
            .max_running = max_running_,
-           .max_new_sequences = info.max_sequences - std::min(info.max_sequences, kv_->num_backend_sequences())};
+           .max_new_sequences = info.max_sequences - std::min(info.max_sequences, kv_->num_backend_sequences()),
+           .learned = &learned_};
+  add_running_to_view();
+  add_waiting_to_view();
+  view_.running = running_view_;
+  view_.waiting = waiting_view_;
+}
+
+sched::OutputState EngineCore::output_state(const Sequence& s) const {
+  const Request& request = s.owner->request;
+  return {.num_outputs = s.num_outputs(),
+          .max_tokens = request.sampling.max_tokens,
+          .expected_outputs = request.expected_output_tokens,
+          .runs_to_max_tokens = request.sampling.stop_token_ids.empty(),
+          .length_class = s.owner->length_class};
+}
+
+void EngineCore::add_running_to_view() {
   // Victims matter only if the step could run out: each sequence may start one block more than its positions fill.
-  const uint64_t most_new_blocks = info.max_step_tokens / kv_->block_tokens() + 1 + running_.size();
+  const uint64_t most_new_blocks = backend_->info().max_step_tokens / kv_->block_tokens() + 1 + running_.size();
   const bool tight = policy_.victim != nullptr && kv_->num_available() < most_new_blocks;
   running_view_.clear();
   for (const Sequence* s : running_) {
@@ -177,15 +199,16 @@ void EngineCore::build_view() {
                              .num_blocks = kv_->num_blocks_of(s->id),
                              .num_exclusive_blocks = tight ? kv_->num_exclusive_blocks_of(s->id) : 0,
                              .max_blocks = s->max_blocks,
-                             .num_preemptions = s->num_preemptions});
+                             .num_preemptions = s->num_preemptions,
+                             .output = output_state(*s),
+                             .table = kv_->table(s->id)});
   }
-  add_waiting_to_view();
-  view_.running = running_view_;
-  view_.waiting = waiting_view_;
 }
 
 void EngineCore::add_waiting_to_view() {
   waiting_view_.clear();
+  hit_blocks_.clear();
+  hit_ranges_.clear();
   if (running_.size() >= max_running_) {
     return;
   }
@@ -204,8 +227,29 @@ void EngineCore::add_waiting_to_view() {
                              .first_pos = fork ? s.owner->prompt_len - 1 : hit.num_tokens,
                              .num_unreferenced_blocks = fork ? 0 : hit.num_unreferenced_blocks,
                              .max_blocks = s.max_blocks,
-                             .fork_source = fork ? fork_source : SeqId{}});
+                             .num_preemptions = s.num_preemptions,
+                             .fork_source = fork ? fork_source : SeqId{},
+                             .output = output_state(s)});
+    if (policy_.admission->predicts()) {
+      note_hit(waiting_view_.back());
+    }
   }
+  for (size_t i = 0; i < hit_ranges_.size(); ++i) {  // now that hit_blocks_ stays where it is
+    waiting_view_[i].table = std::span(hit_blocks_).subspan(hit_ranges_[i].first, hit_ranges_[i].second);
+  }
+}
+
+// The blocks that the candidate would share with somebody who runs; none if nobody does.
+void EngineCore::note_hit(const sched::WaitingSeq& candidate) {
+  const size_t offset = hit_blocks_.size();
+  const uint32_t num_blocks = candidate.first_pos / kv_->block_tokens();
+  if (candidate.fork_source != SeqId{}) {
+    const std::span<const BlockId> source = kv_->table(candidate.fork_source).first(num_blocks);
+    hit_blocks_.insert(hit_blocks_.end(), source.begin(), source.end());
+  } else if (num_blocks > candidate.num_unreferenced_blocks) {
+    kv_->append_hit(candidate.seq, &hit_blocks_);
+  }
+  hit_ranges_.emplace_back(offset, hit_blocks_.size() - offset);
 }
 
 // Choices share the prompt's work: the first one computes it, the others follow and fork from it. If it is gone, the next
@@ -258,6 +302,7 @@ void EngineCore::requeue_preempted() {
     ++s.num_preemptions;
     ++s.owner->num_preemptions;
     ++totals_.preemptions;
+    learned_.on_preempt();
     metrics_.on_preempted();
     waiting_.insert(&s);  // with its old place in the order
   }

@@ -12,8 +12,10 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <set>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "src/engine/engine_metrics.h"
@@ -22,6 +24,7 @@
 #include "stet/base/thread_checker.h"
 #include "stet/engine/engine.h"
 #include "stet/kv/kv_cache.h"
+#include "stet/sched/output_lengths.h"
 #include "stet/sched/policy.h"
 #include "stet/sched/scheduler.h"
 
@@ -34,6 +37,7 @@ struct EngineParts {
   obs::Metrics* metrics = nullptr;
   EngineOptions options;
   std::unique_ptr<kv::KvCache> kv;  // absent: the product's own, sized for the backend
+  std::optional<sched::Policy> policy{};  // absent: by options.policy
 };
 
 // submit, push, close and stats are thread-safe; everything else is owned by the step thread.
@@ -82,7 +86,10 @@ class EngineCore {
   // engine_core.cc: plan and submit
   void make_plan();
   void build_view();
+  void add_running_to_view();
   void add_waiting_to_view();
+  void note_hit(const sched::WaitingSeq& candidate);
+  sched::OutputState output_state(const Sequence& s) const;
   bool may_start(const Sequence& s, SeqId* fork_source) const;
   bool needs_flush() const;
   void flush_ops();
@@ -96,7 +103,7 @@ class EngineCore {
   void advance_scheduled();
   void apply_token(const SampledToken& token, uint64_t now);
   bool finish_if_done(Sequence& s, EngineEvent* event);
-  void end_choice(Sequence& s);
+  void end_choice(Sequence& s, bool cut);  // cut: it had not said its last token
   void leave(Sequence& s, SeqStatus status);  // out of queue or batch
   void end_request(RequestState& state, Ending ending, uint64_t now);
   void deliver();
@@ -112,8 +119,9 @@ class EngineCore {
   Inbox inbox_;
   std::unique_ptr<kv::KvCache> kv_;
   EngineMetrics metrics_;
-  const sched::Policy policy_;
-  const sched::Policy drain_policy_;  // the same victims; admits only what can finish without preemption
+  sched::Policy policy_;
+  sched::Policy drain_policy_;  // the same victims; admits only what can finish without preemption
+  sched::Learned learned_;
   sched::Scheduler scheduler_;
   ThreadChecker thread_;
 
@@ -131,6 +139,8 @@ class EngineCore {
   std::vector<Command> commands_;
   std::vector<sched::RunningSeq> running_view_;
   std::vector<sched::WaitingSeq> waiting_view_;
+  std::vector<BlockId> hit_blocks_;                         // of waiting_view_, one after the other
+  std::vector<std::pair<size_t, size_t>> hit_ranges_;       // beside waiting_view_: offset and number
   sched::SchedView view_;
   StepPlan plan_;
   StepBatch batch_;

@@ -38,6 +38,7 @@ void EngineCore::start_request(Request request, uint64_t submitted_us) {
   auto state = std::make_unique<RequestState>();
   state->prompt_len = static_cast<uint32_t>(request.prompt_token_ids.size());
   state->order_key = policy_.order->key({.arrival_us = submitted_us, .priority_class = request.priority_class});
+  state->length_class = learned_.lengths.class_of(request.tenant, state->prompt_len);
   state->times.submitted_us = submitted_us;
   state->num_unfinished = request.num_choices;
   ++totals_.accepted;
@@ -97,7 +98,7 @@ void EngineCore::finish_choice(RequestId id, uint32_t choice) {
   if (state.choices[choice]->status == SeqStatus::kFinished) {
     return;
   }
-  end_choice(*state.choices[choice]);
+  end_choice(*state.choices[choice], false);  // the text stage saw its end
   if (state.num_unfinished == 0) {
     end_request(state, Ending::kStop, now_us());
   }

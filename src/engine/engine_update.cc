@@ -100,7 +100,7 @@ bool EngineCore::finish_if_done(Sequence& s, EngineEvent* event) {
     return false;
   }
   event->kind = EngineEventKind::kChoiceFinished;
-  end_choice(s);
+  end_choice(s, event->reason == FinishReason::kLength);
   return true;
 }
 
@@ -118,7 +118,8 @@ void EngineCore::leave(Sequence& s, SeqStatus status) {
   s.status = status;
 }
 
-void EngineCore::end_choice(Sequence& s) {
+void EngineCore::end_choice(Sequence& s, bool cut) {
+  learned_.on_finish(output_state(s), cut);
   leave(s, SeqStatus::kFinished);
   sequences_.erase(s.id);
   kv_->remove_sequence(s.id);
@@ -128,7 +129,7 @@ void EngineCore::end_choice(Sequence& s) {
 void EngineCore::end_request(RequestState& state, Ending ending, uint64_t now) {
   for (const auto& s : state.choices) {
     if (s->status != SeqStatus::kFinished) {
-      end_choice(*s);
+      end_choice(*s, true);
     }
   }
   state.times.ended_us = now;

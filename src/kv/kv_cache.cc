@@ -115,6 +115,17 @@ PrefixHit KvCache::match(SeqId seq, std::span<const uint32_t> token_ids) {
   return hit;
 }
 
+void KvCache::append_hit(SeqId seq, std::vector<BlockId>* blocks) const {
+  const Entry& e = entry(seq);
+  blocks->resize(blocks->size() + e.hit_blocks);
+  auto it = blocks->rbegin();
+  BlockId block = e.hit_leaf;
+  for (uint32_t i = 0; i < e.hit_blocks; ++i) {
+    *it++ = block;
+    block = index_.parent(block);
+  }
+}
+
 // ---- after a step
 
 void KvCache::complete_step(uint64_t step) {

@@ -6,21 +6,24 @@
 
 namespace stet::sched {
 namespace {
-// Chunks end at tile borders, so that attention starts the next chunk on a whole tile (scheduler.md sec. 2, 6) - unless that
-// would throw away more than half of the chunk: with 63 positions of budget a strict rule alternates 63 and 1.
+// Chunks end at tile borders, so that attention starts the next chunk on a whole tile (scheduler.md
+// sec. 2, 6) - unless that would throw away more than half of the chunk: with 63 positions of
+// budget a strict rule alternates 63 and 1.
 constexpr uint32_t kChunkAlign = 64;
 
-uint32_t wanted(const RunningSeq& s) { return s.num_known_tokens - s.num_computed_tokens; }
+uint32_t wanted(const RunningSeq& s) {
+  return s.num_known_tokens - s.num_computed_tokens;
+}
 }  // namespace
 
 uint32_t blocks_for(uint64_t num_tokens, uint32_t block_tokens) {
   return static_cast<uint32_t>((num_tokens + block_tokens - 1) / block_tokens);
 }
 
-void Scheduler::plan(const SchedView& view, const Policy& policy, StepPlan* plan) {
+void Scheduler::plan(const SchedView& view, Policy& policy, StepPlan* plan) {
   plan->clear();
   plan->step = view.step;
-  begin(view, policy);
+  begin(view, &policy);
   plan_decodes();
   plan_prefills();
   emit_running(plan);
@@ -31,9 +34,9 @@ void Scheduler::plan(const SchedView& view, const Policy& policy, StepPlan* plan
   policy_ = nullptr;
 }
 
-void Scheduler::begin(const SchedView& view, const Policy& policy) {
+void Scheduler::begin(const SchedView& view, Policy* policy) {
   view_ = &view;
-  policy_ = &policy;
+  policy_ = policy;
   budget_ = view.max_step_tokens;
   short_of_blocks_ = false;
   slots_.assign(view.running.size(), Slot{});
@@ -147,20 +150,25 @@ void Scheduler::emit_running(StepPlan* plan) const {
 
 // The first candidate that must wait ends admission: nobody overtakes it, so nobody starves.
 void Scheduler::plan_admissions(StepPlan* plan) {
-  const uint32_t room = view_->max_running > pool_.num_running ? view_->max_running - pool_.num_running : 0;
+  const uint32_t room =
+      view_->max_running > pool_.num_running ? view_->max_running - pool_.num_running : 0;
   const uint32_t max_admitted = std::min(room, view_->max_new_sequences);
+  policy_->admission->begin(*view_);
   for (const WaitingSeq& c : view_->waiting) {
     if (budget_ == 0 || plan->admitted.size() >= max_admitted ||
-        policy_->admission->fits(c, pool_) == Verdict::kWait || c.num_unreferenced_blocks > pool_.num_available) {
+        policy_->admission->fits(c, pool_) == Verdict::kWait ||
+        c.num_unreferenced_blocks > pool_.num_available) {
       return;
     }
     const uint32_t available = pool_.num_available - c.num_unreferenced_blocks;
     const uint32_t held = c.first_pos / view_->block_tokens;
-    const uint32_t n = chunk(c.first_pos, c.num_known_tokens - c.first_pos, uint64_t{held} + available);
+    const uint32_t n =
+        chunk(c.first_pos, c.num_known_tokens - c.first_pos, uint64_t{held} + available);
     if (n == 0) {
       return;
     }
-    const uint32_t num_new_blocks = blocks_for(uint64_t{c.first_pos} + n, view_->block_tokens) - held;
+    const uint32_t num_new_blocks =
+        blocks_for(uint64_t{c.first_pos} + n, view_->block_tokens) - held;
     const uint32_t for_known = blocks_for(c.num_known_tokens, view_->block_tokens) - held;
     budget_ -= n;
     pool_.num_available = available - num_new_blocks;
@@ -173,6 +181,7 @@ void Scheduler::plan_admissions(StepPlan* plan) {
                                .num_new_blocks = num_new_blocks,
                                .sample = c.first_pos + n == c.num_known_tokens});
     plan->admitted.push_back(c.seq);
+    policy_->admission->admitted(c);
     if (c.fork_source != SeqId{}) {
       plan->forks.push_back({c.seq, c.fork_source});
     }

@@ -51,6 +51,7 @@ struct CallSpec {
   uint32_t num_choices = 1;
   OutputSpec output;
   uint8_t priority_class = 4;
+  uint32_t expected_output_tokens = 0;  // a hint; 0 = none
   ServiceClass service_class = ServiceClass::kInteractive;
   std::string cache_salt;
 };

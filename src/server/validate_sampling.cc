@@ -150,6 +150,7 @@ void validate_scheduling(ValidationContext& context, const v1::SchedulingHints& 
   if (in.service_class() == v1::SERVICE_CLASS_BATCH) {
     out->service_class = stet::ServiceClass::kBatch;
   }
+  out->expected_output_tokens = in.expected_output_tokens();
   const auto name = [&](const std::string& value, const char* field) {
     constexpr size_t kMaxNameBytes = 128;
     if (value.size() > kMaxNameBytes) {

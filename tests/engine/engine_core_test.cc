@@ -8,7 +8,9 @@ namespace stet::engine {
 namespace {
 
 using Harness = std::unique_ptr<CoreHarness>;
-Harness small(EngineOptions options = {}) { return Harness(CoreHarness::small(std::move(options))); }
+Harness small(EngineOptions options = {}) {
+  return Harness(CoreHarness::small(std::move(options)));
+}
 
 TEST(EngineCore, OneRequestGivesItsTokensAndOneEnd) {
   const Harness h = small();
@@ -40,8 +42,8 @@ TEST(EngineCore, AStopTokenCountsAsACompletionTokenAndNamesItself) {
 }
 
 TEST(EngineCore, EveryRequestOfABatchGivesTheTokensOfItsSoloRun) {
-  for (const char* policy : {"fcfs_conservative", "aggressive"}) {
-    const Harness h = small({.policy = policy});
+  for (const std::string_view policy : sched::policy_names()) {
+    const Harness h = small({.policy = std::string(policy)});
     std::vector<std::pair<RequestId, Request>> requests;
     for (uint32_t i = 0; i < 12; ++i) {
       const Request request = make_request(1 + i * 17, 1 + (i * 13) % 40, i);
@@ -51,10 +53,42 @@ TEST(EngineCore, EveryRequestOfABatchGivesTheTokensOfItsSoloRun) {
     }
     h->run();
     for (const auto& [id, request] : requests) {
-      EXPECT_EQ(h->seen(id).choices.at(0).token_ids, h->backend->model().solo(request, 0).output_token_ids);
+      EXPECT_EQ(h->seen(id).choices.at(0).token_ids,
+                h->backend->model().solo(request, 0).output_token_ids);
     }
     EXPECT_TRUE(h->sink.faults().empty());
     EXPECT_EQ(h->core->stats().accepted, h->core->stats().ended);
+  }
+}
+
+// Sixteen blocks hold two requests of 500 tokens. Hundreds that ended after a few say that many
+// fit.
+TEST(EngineCore, WhatEndedTeachesPastFutureToAdmitMore) {
+  const auto running_together = [](const Harness& h) {
+    Request request = make_request(10, 490, 1);
+    for (uint32_t id = 0; id < 1000; id += 5) {
+      request.sampling.stop_token_ids.push_back(id);  // one token in five
+    }
+    for (uint32_t i = 0; i < 12; ++i) {
+      request.sampling.seed = h->core->stats().accepted;
+      EXPECT_EQ(h->core->submit(request).refusal, Refusal::kNone);
+    }
+    h->core->step();
+    const uint32_t num_running = h->core->stats().num_running;
+    h->run();
+    return num_running;
+  };
+  for (const char* policy : {"past_future", "past_future_sampled"}) {
+    const Harness h = small({.policy = policy});
+    EXPECT_LE(running_together(h), 2u) << policy;
+    for (uint32_t round = 0; round < 10; ++round) {
+      running_together(h);
+    }
+    EXPECT_GE(running_together(h), 8u) << policy;
+  }
+  const Harness conservative = small({.policy = "fcfs_conservative"});
+  for (uint32_t round = 0; round < 10; ++round) {
+    EXPECT_LE(running_together(conservative), 2u);
   }
 }
 

@@ -104,7 +104,9 @@ RunResult run(const std::shared_ptr<const model::Model>& model, const std::vecto
   for (int round = 0; round < (setting.twice ? 2 : 1); ++round) {
     ids.clear();
     for (const Request& request : requests) {
-      const engine::Submission submission = (*engine)->submit(request);
+      Request hinted = request;
+      hinted.expected_output_tokens = setting.misleading_hints ? 1 : 0;
+      const engine::Submission submission = (*engine)->submit(std::move(hinted));
       STET_CHECK(submission.refusal == engine::Refusal::kNone, "the engine takes every request of the suite");
       ids.push_back(submission.id);
       ++num_submitted;
@@ -146,8 +148,11 @@ std::vector<Request> mixed_requests(uint32_t vocab_size, uint64_t seed, uint32_t
     }
     request.sampling.seed = random();
     request.sampling.num_logprobs = 5;
+    request.sampling.stop_token_ids = {
+        i * 37 % vocab_size};  // some end before max_tokens, but those that must grow
     // Some grow across block borders, so that a small pool must preempt.
-    request.sampling.max_tokens = i % 4 == 1 ? 80 : 6 + i % 5;
+    request.sampling.max_tokens = i == 1 || i == 9 ? 200 : i % 4 == 1 ? 80 : 6 + i % 5;
+    request.sampling.min_tokens = i % 4 == 1 ? request.sampling.max_tokens : 0;
     switch (i % 4) {
       case 0: request.sampling.temperature = 0.0f; break;
       case 1: request.sampling.temperature = 0.8f; break;
@@ -179,20 +184,97 @@ std::vector<Setting> all_settings(const kernels::KernelTable* table) {
   return {
       make("alone", [](Setting&) {}),
       make("together", [](Setting& s) { s.together = true; }),
-      make("together, 2 threads", [](Setting& s) { s.together = true; s.num_threads = 2; }),
-      make("chunks of 1", [](Setting& s) { s.chunk_cap = 1; s.together = true; }),
-      make("chunks of 7", [](Setting& s) { s.chunk_cap = 7; s.together = true; s.num_threads = 2; }),
-      make("chunks of 64", [](Setting& s) { s.chunk_cap = 64; s.together = true; }),
-      make("chunks of 512", [](Setting& s) { s.max_step_tokens = 1024; s.chunk_cap = 512; s.num_threads = 2; }),
-      make("steps of 100 tokens", [](Setting& s) { s.max_step_tokens = 100; s.together = true; }),
-      make("prefix cache, cold", [](Setting& s) { s.prefix_cache = true; s.together = true; }),
-      make("prefix cache, warm", [](Setting& s) { s.prefix_cache = true; s.together = true; s.twice = true; }),
-      make("prefix cache, warm, alone", [](Setting& s) { s.prefix_cache = true; s.twice = true; }),
-      make("preempted", [](Setting& s) { s.policy = "aggressive"; s.pool_tokens = 704; s.together = true; }),
-      make("preempted, prefix cache", [](Setting& s) {
-        s.policy = "aggressive"; s.pool_tokens = 704; s.together = true; s.prefix_cache = true; s.num_threads = 2;
-      }),
-      make("blocks of 128", [](Setting& s) { s.block_tokens = 128; s.together = true; s.prefix_cache = true; s.twice = true; }),
+      make("together, 2 threads",
+           [](Setting& s) {
+             s.together = true;
+             s.num_threads = 2;
+           }),
+      make("chunks of 1",
+           [](Setting& s) {
+             s.chunk_cap = 1;
+             s.together = true;
+           }),
+      make("chunks of 7",
+           [](Setting& s) {
+             s.chunk_cap = 7;
+             s.together = true;
+             s.num_threads = 2;
+           }),
+      make("chunks of 64",
+           [](Setting& s) {
+             s.chunk_cap = 64;
+             s.together = true;
+           }),
+      make("chunks of 512",
+           [](Setting& s) {
+             s.max_step_tokens = 1024;
+             s.chunk_cap = 512;
+             s.num_threads = 2;
+           }),
+      make("steps of 100 tokens",
+           [](Setting& s) {
+             s.max_step_tokens = 100;
+             s.together = true;
+           }),
+      make("prefix cache, cold",
+           [](Setting& s) {
+             s.prefix_cache = true;
+             s.together = true;
+           }),
+      make("prefix cache, warm",
+           [](Setting& s) {
+             s.prefix_cache = true;
+             s.together = true;
+             s.twice = true;
+           }),
+      make("prefix cache, warm, alone",
+           [](Setting& s) {
+             s.prefix_cache = true;
+             s.twice = true;
+           }),
+      make("preempted",
+           [](Setting& s) {
+             s.policy = "aggressive";
+             s.pool_tokens = 704;
+             s.together = true;
+           }),
+      make("preempted, prefix cache",
+           [](Setting& s) {
+             s.policy = "aggressive";
+             s.pool_tokens = 704;
+             s.together = true;
+             s.prefix_cache = true;
+             s.num_threads = 2;
+           }),
+      make("predicted",
+           [](Setting& s) {
+             s.policy = "past_future";
+             s.together = true;
+             s.prefix_cache = true;
+           }),
+      make("predicted, preempted",
+           [](Setting& s) {
+             s.policy = "past_future";
+             s.pool_tokens = 704;
+             s.together = true;
+             s.misleading_hints = true;
+           }),
+      make("drawn, preempted, prefix cache",
+           [](Setting& s) {
+             s.policy = "past_future_sampled";
+             s.pool_tokens = 704;
+             s.together = true;
+             s.prefix_cache = true;
+             s.misleading_hints = true;
+             s.num_threads = 2;
+           }),
+      make("blocks of 128",
+           [](Setting& s) {
+             s.block_tokens = 128;
+             s.together = true;
+             s.prefix_cache = true;
+             s.twice = true;
+           }),
   };
 }
 

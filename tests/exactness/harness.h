@@ -25,6 +25,8 @@ struct Setting {
   bool together = false;  // all requests at once, else one after another on an idle engine
   bool twice = false;     // the same requests a second time; the second answers count (warm prefix cache)
   std::string policy = "fcfs_conservative";
+  bool misleading_hints =
+      false;  // every request claims to end after one token: prediction fails and must preempt
 };
 
 // One choice of one request, floats as bits.

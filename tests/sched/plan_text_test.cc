@@ -1,15 +1,19 @@
-// Every *.plan file here is a test: a pool, requests, and the plans that must come out. Adding a case needs no C++.
+// Every *.plan file here is a test: a pool, requests, and the plans that must come out. Adding a
+// case needs no C++.
 //
 //   policy NAME                     pool BLOCKS TOKENS_PER_BLOCK          budget TOKENS
 //   max_running N                   chunk_cap N
-//   request ID prompt N max_tokens N [output N] [arrive STEP] [hit TOKENS] [class 0..7]
+//   request ID prompt N max_tokens N [output N] [arrive STEP] [hit TOKENS] [class 0..7] [hint N]
+//   finished COUNT LENGTH           (requests that ended before the first step)
 //   expect
 //   step 1
 //     run 1 [0, 100) +2 sample
 //     admit 1
 //
-// `output` = tokens until it ends (max_tokens unless given); `hit` = tokens of its prompt that are cached when it first
-// starts; `arrive` = first step that sees it. Lines before `expect` may come in any order; # starts a comment.
+// `output` = tokens until it ends (max_tokens unless given); `hit` = tokens of its prompt that are
+// cached when it first starts; `arrive` = first step that sees it; `hint` = expected_output_tokens.
+// What ends within the play teaches as in the engine. Lines before `expect` may come in any order;
+// # starts a comment.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -18,6 +22,7 @@
 #include <map>
 #include <sstream>
 
+#include "stet/sched/output_lengths.h"
 #include "stet/sched/scheduler.h"
 
 namespace stet::sched {
@@ -25,7 +30,7 @@ namespace {
 
 struct PlanRequest {
   uint64_t id = 0;
-  uint32_t prompt = 1, max_tokens = 1, output = 0, arrive = 1, hit = 0, priority = 4;
+  uint32_t prompt = 1, max_tokens = 1, output = 0, arrive = 1, hit = 0, priority = 4, hint = 0;
   // progress
   uint32_t num_outputs = 0, num_computed = 0, num_blocks = 0, num_preemptions = 0;
   uint64_t order_key = 0;
@@ -36,6 +41,7 @@ struct PlanCase {
   std::string policy = "fcfs_conservative";
   SchedView view;
   std::vector<PlanRequest> requests;
+  std::vector<std::pair<uint32_t, uint32_t>> finished;  // count, length
   std::string expected;
   uint32_t num_steps = 0;
 };
@@ -44,9 +50,11 @@ PlanRequest read_request(std::istringstream& line) {
   PlanRequest r;
   line >> r.id;
   std::string key;
-  const std::map<std::string, uint32_t*> fields = {{"prompt", &r.prompt}, {"max_tokens", &r.max_tokens},
-                                                   {"output", &r.output}, {"arrive", &r.arrive},
-                                                   {"hit", &r.hit},       {"class", &r.priority}};
+  const std::map<std::string, uint32_t*> fields = {
+      {"prompt", &r.prompt}, {"max_tokens", &r.max_tokens},
+      {"output", &r.output}, {"arrive", &r.arrive},
+      {"hit", &r.hit},       {"class", &r.priority},
+      {"hint", &r.hint}};
   while (line >> key) {
     line >> *fields.at(key);
   }
@@ -81,6 +89,9 @@ PlanCase read_case(const std::filesystem::path& path) {
       line >> c.view.num_blocks >> c.view.block_tokens;
     } else if (key == "request") {
       c.requests.push_back(read_request(line));
+    } else if (key == "finished") {
+      auto& [count, outputs] = c.finished.emplace_back();
+      line >> count >> outputs;
     } else if (key == "expect") {
       expecting = true;
     } else {
@@ -93,15 +104,27 @@ PlanCase read_case(const std::filesystem::path& path) {
 // Plays the plans against bare counts: no block table, no sharing but the hits.
 class Player {
  public:
-  explicit Player(PlanCase plan_case) : case_(std::move(plan_case)), policy_(std::move(make_policy(case_.policy)).value()) {
-    case_.view.chunk_cap = case_.view.chunk_cap == 0 ? case_.view.max_step_tokens : case_.view.chunk_cap;
+  explicit Player(PlanCase plan_case)
+      : case_(std::move(plan_case)), policy_(std::move(make_policy(case_.policy)).value()) {
+    case_.view.chunk_cap =
+        case_.view.chunk_cap == 0 ? case_.view.max_step_tokens : case_.view.chunk_cap;
     case_.view.num_available_blocks = case_.view.num_blocks;
     case_.view.max_new_sequences = UINT32_MAX;
-    for (PlanRequest& r : case_.requests) {
-      r.order_key = policy_.order->key({.arrival_us = r.arrive, .priority_class = static_cast<uint8_t>(r.priority)});
+    case_.view.learned = &learned_;
+    class_ = learned_.lengths.class_of("", 1);  // one for all
+    for (const auto& [count, outputs] : case_.finished) {
+      for (uint32_t i = 0; i < count; ++i) {
+        learned_.on_finish({.num_outputs = outputs, .max_tokens = outputs, .length_class = class_},
+                           false);
+      }
     }
-    std::stable_sort(case_.requests.begin(), case_.requests.end(),
-                     [](const PlanRequest& a, const PlanRequest& b) { return a.order_key < b.order_key; });
+    for (PlanRequest& r : case_.requests) {
+      r.order_key = policy_.order->key(
+          {.arrival_us = r.arrive, .priority_class = static_cast<uint8_t>(r.priority)});
+    }
+    std::stable_sort(
+        case_.requests.begin(), case_.requests.end(),
+        [](const PlanRequest& a, const PlanRequest& b) { return a.order_key < b.order_key; });
   }
 
   std::string play() {
@@ -109,6 +132,7 @@ class Player {
     for (uint32_t step = 1; step <= case_.num_steps; ++step) {
       StepPlan plan;
       look(step);
+      learned_.lengths.refresh(case_.view);
       scheduler_.plan(case_.view, policy_, &plan);
       text += plan.to_string();
       apply(plan);
@@ -123,21 +147,40 @@ class Player {
     for (const PlanRequest& r : case_.requests) {
       const uint32_t known = r.prompt + r.num_outputs;
       const uint32_t max_blocks = blocks_for(r.prompt + r.max_tokens, case_.view.block_tokens);
+      const OutputState output = output_state(r);
       if (r.running) {
-        running_.push_back({.seq = SeqId{r.id}, .order_key = r.order_key, .num_known_tokens = known,
-                            .num_computed_tokens = r.num_computed, .num_blocks = r.num_blocks,
-                            .num_exclusive_blocks = r.num_blocks, .max_blocks = max_blocks,
-                            .num_preemptions = r.num_preemptions});
+        running_.push_back({.seq = SeqId{r.id},
+                            .order_key = r.order_key,
+                            .num_known_tokens = known,
+                            .num_computed_tokens = r.num_computed,
+                            .num_blocks = r.num_blocks,
+                            .num_exclusive_blocks = r.num_blocks,
+                            .max_blocks = max_blocks,
+                            .num_preemptions = r.num_preemptions,
+                            .output = output});
       } else if (!r.ended && step >= r.arrive) {
         const uint32_t hit = r.num_preemptions == 0 ? r.hit : 0;
-        waiting_.push_back({.seq = SeqId{r.id}, .order_key = r.order_key, .num_known_tokens = known, .first_pos = hit,
-                            .num_unreferenced_blocks = hit / case_.view.block_tokens, .max_blocks = max_blocks,
-                            .fork_source = {}});
+        waiting_.push_back({.seq = SeqId{r.id},
+                            .order_key = r.order_key,
+                            .num_known_tokens = known,
+                            .first_pos = hit,
+                            .num_unreferenced_blocks = hit / case_.view.block_tokens,
+                            .max_blocks = max_blocks,
+                            .num_preemptions = r.num_preemptions,
+                            .fork_source = {},
+                            .output = output});
       }
     }
     case_.view.step = step;
     case_.view.running = running_;
     case_.view.waiting = waiting_;
+  }
+
+  OutputState output_state(const PlanRequest& r) const {
+    return {.num_outputs = r.num_outputs,
+            .max_tokens = r.max_tokens,
+            .expected_outputs = r.hint,
+            .length_class = class_};
   }
 
   PlanRequest& find(SeqId seq) {
@@ -155,6 +198,7 @@ class Player {
     for (SeqId seq : plan.preempted) {
       give_up(find(seq));
       ++find(seq).num_preemptions;
+      learned_.on_preempt();
     }
     uint32_t num_tokens = 0;
     for (const ScheduledSeq& s : plan.scheduled) {
@@ -172,15 +216,19 @@ class Player {
       EXPECT_EQ(r.num_blocks, blocks_for(r.num_computed, case_.view.block_tokens));
       if (r.num_outputs == r.output) {
         r.ended = true;
+        learned_.on_finish(output_state(r), r.output == r.max_tokens);
         give_up(r);
       }
     }
     EXPECT_LE(num_tokens, case_.view.max_step_tokens);
-    EXPECT_LE(case_.view.num_available_blocks, case_.view.num_blocks) << "more blocks taken than there are";
+    EXPECT_LE(case_.view.num_available_blocks, case_.view.num_blocks)
+        << "more blocks taken than there are";
   }
 
   PlanCase case_;
   Policy policy_;
+  Learned learned_;
+  LengthClass class_;
   Scheduler scheduler_;
   std::vector<RunningSeq> running_;
   std::vector<WaitingSeq> waiting_;
@@ -200,7 +248,8 @@ std::vector<std::string> plan_files() {
 class PlanText : public testing::TestWithParam<std::string> {};
 
 TEST_P(PlanText, ComesOutAsWritten) {
-  const PlanCase plan_case = read_case(std::filesystem::path(STET_PLAN_DIR) / (GetParam() + ".plan"));
+  const PlanCase plan_case =
+      read_case(std::filesystem::path(STET_PLAN_DIR) / (GetParam() + ".plan"));
   ASSERT_GT(plan_case.num_steps, 0u);
   EXPECT_EQ(Player(plan_case).play(), plan_case.expected);
 }

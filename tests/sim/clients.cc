@@ -262,6 +262,13 @@ void Clients::check_at_end(const engine::EngineCore& core) {
       if (world_->options.policy == "fcfs_conservative" && c.end.num_preemptions != 0) {
         fail(name(c) + " was preempted under conservative admission");
       }
+      if (predicts(*world_) && world_->true_lengths && c.end.num_preemptions != 0) {
+        fail(name(c) + " was preempted though every length was known");
+      }
+      if (predicts(*world_) && c.end.num_preemptions > 3 * c.plan->request.num_choices) {
+        fail(name(c) +
+             " was preempted more than three times per choice");  // scheduler.md sec. 8, 4
+      }
     }
   }
   const engine::EngineStats stats = core.stats();

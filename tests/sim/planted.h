@@ -3,11 +3,13 @@
 
 #include <algorithm>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "stet/executor/backend.h"
 #include "stet/executor/fake_backend.h"
 #include "stet/kv/kv_cache.h"
+#include "stet/sched/policy.h"
 #include "tests/sim/world_config.h"
 
 namespace stet::sim {
@@ -114,6 +116,40 @@ class PlantedKvCache final : public kv::KvCache {
  private:
   const Planted planted_;
   uint64_t calls_ = 0, steps_ = 0;
+};
+
+// Shows the real admission a smaller prompt, or a faster machine.
+class PlantedAdmission final : public sched::AdmissionPolicy {
+ public:
+  PlantedAdmission(std::unique_ptr<sched::AdmissionPolicy> inner, Planted planted)
+      : inner_(std::move(inner)), planted_(planted) {}
+
+  void begin(const sched::SchedView& view) override {
+    view_ = view;
+    chunk_ = std::min(view.chunk_cap, view.max_step_tokens);
+    if (planted_ == Planted::kPrefillTimeIgnored) {
+      view_.max_step_tokens = view_.chunk_cap = 1U << 30;
+    }
+    inner_->begin(view_);
+  }
+  sched::Verdict fits(const sched::WaitingSeq& candidate, const sched::PoolState& pool) override {
+    return inner_->fits(shown(candidate), pool);
+  }
+  void admitted(const sched::WaitingSeq& candidate) override { inner_->admitted(shown(candidate)); }
+  bool predicts() const override { return inner_->predicts(); }
+
+ private:
+  sched::WaitingSeq shown(sched::WaitingSeq candidate) const {
+    if (planted_ == Planted::kFirstChunkAdmission) {
+      candidate.num_known_tokens =
+          std::min(candidate.num_known_tokens, candidate.first_pos + chunk_);
+    }
+    return candidate;
+  }
+  const std::unique_ptr<sched::AdmissionPolicy> inner_;
+  const Planted planted_;
+  sched::SchedView view_;
+  uint32_t chunk_ = 0;
 };
 
 }  // namespace stet::sim

@@ -68,13 +68,16 @@ void World::make_core(Planted planted) {
                                     .block_tokens = config_.fake.block_tokens,
                                     .prefix_cache = config_.options.prefix_cache,
                                     .chain_hash = config_.short_hash ? eight_bit_chain : kv::sha256_chain};
+  sched::Policy policy = std::move(sched::make_policy(config_.options.policy)).value();
+  policy.admission = std::make_unique<PlantedAdmission>(std::move(policy.admission), planted);
   Result<std::unique_ptr<engine::EngineCore>> core =
       engine::EngineCore::create({.backend = &backend_,
                                   .sink = &clients_,
                                   .clock = &clock_,
                                   .metrics = &metrics_,
                                   .options = config_.options,
-                                  .kv = std::make_unique<PlantedKvCache>(kv_options, planted)});
+                                  .kv = std::make_unique<PlantedKvCache>(kv_options, planted),
+                                  .policy = std::move(policy)});
   STET_CHECK(core.ok(), core.status().message().c_str());
   core_ = std::move(core).value();
 }

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "stet/sched/policy.h"
+
 namespace stet::sim {
 namespace {
 
@@ -20,7 +22,8 @@ void draw_engine(Random& random, WorldConfig* world) {
   fake.step_us = random.between(50, 2000);
   fake.position_us = random.between(0, 20);
   engine::EngineOptions& options = world->options;
-  options.policy = random.one_in(2) ? "aggressive" : "fcfs_conservative";
+  const std::vector<std::string_view> policies = sched::policy_names();
+  options.policy = policies[random.below(policies.size())];
   options.prefix_cache = !random.one_in(4);
   const uint32_t most_running = std::min(fake.max_step_tokens, fake.max_sequences);
   options.max_running = random.one_in(2) ? 0 : random.between(1, most_running);
@@ -139,7 +142,67 @@ WorldConfig make_world(uint64_t seed) {
     world.drain_at_us = random.below(arrival_us + 20'000) + 1;
     world.abort_at_us = random.one_in(2) ? world.drain_at_us + random.below(20'000) : 0;
   }
+  if (random.one_in(3)) {
+    give_true_lengths(&world);
+  }
   return world;
+}
+
+WorldConfig make_crowded_world(uint64_t seed) {
+  Random random(seed * 0x2545F4914F6CDD1DULL + 2);
+  WorldConfig world;
+  world.seed = seed;
+  world.fake = {.num_blocks = random.between(50, 150),
+                .block_tokens = random.pick({1U, 4U, 8U}),
+                .vocab_size = kVocab,
+                .max_model_len = 400,
+                .max_step_tokens = random.between(16, 80),
+                .max_sequences = 20,
+                .seed = random.next(),
+                .step_us = 1000,
+                .on_violation = {}};
+  world.options.policy = "past_future";
+  world.options.prefix_cache = !random.one_in(3);
+  world.options.queue_timeout_us = UINT64_MAX / 2;
+  world.options.max_queued_prompt_tokens = 1U << 20;
+  const uint64_t capacity =
+      std::min<uint64_t>(400, uint64_t{world.fake.num_blocks} * world.fake.block_tokens);
+  for (uint32_t i = 0; i < 60; ++i) {
+    ClientPlan client;
+    client.arrival_us = 1 + random.below(20'000);
+    SamplingParams& sampling = client.request.sampling;
+    sampling.max_tokens =
+        random.between(1, static_cast<uint32_t>(std::min<uint64_t>(120, capacity / 2)));
+    sampling.seed = random.next();
+    if (random.one_in(2)) {
+      sampling.stop_token_ids = {random.between(0, 20), random.between(21, kVocab - 1)};
+    }
+    client.request.prompt_token_ids =
+        draw_prompt(random, world, static_cast<uint32_t>(capacity) - sampling.max_tokens);
+    world.clients.push_back(std::move(client));
+  }
+  std::stable_sort(
+      world.clients.begin(), world.clients.end(),
+      [](const ClientPlan& a, const ClientPlan& b) { return a.arrival_us < b.arrival_us; });
+  return world;
+}
+
+void give_true_lengths(WorldConfig* world) {
+  const executor::FakeModel model(world->fake.seed, world->fake.vocab_size,
+                                  world->fake.fault_period);
+  world->true_lengths = true;
+  for (ClientPlan& client : world->clients) {
+    uint32_t longest = 1;
+    for (uint32_t choice = 0; choice < client.request.num_choices; ++choice) {
+      longest = std::max(longest, static_cast<uint32_t>(
+                                      model.solo(client.request, choice).output_token_ids.size()));
+    }
+    client.request.expected_output_tokens = longest;
+  }
+}
+
+bool predicts(const WorldConfig& world) {
+  return world.options.policy.rfind("past_future", 0) == 0;
 }
 
 const char* planted_name(Planted planted) {
@@ -159,6 +222,8 @@ const char* planted_name(Planted planted) {
     case Planted::kEndLost: return "end_lost";
     case Planted::kNamespacesMixed: return "namespaces_mixed";
     case Planted::kDestroyDropped: return "destroy_dropped";
+    case Planted::kFirstChunkAdmission: return "first_chunk_admission";
+    case Planted::kPrefillTimeIgnored: return "prefill_time_ignored";
   }
   return "?";
 }

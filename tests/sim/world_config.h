@@ -41,21 +41,25 @@ enum class Planted : uint8_t {
   kDoubleFree,         // one reference too few
   kPublishedTooEarly,  // a block is published before its last position is computed
   kCancelIgnored,
-  kCopyDropped,        // a fork's partial block stays unwritten
-  kReplaceDropped,     // the backend keeps a duplicate block that was freed
-  kTokenFromCompany,   // the sampled token depends on who else is in the batch
+  kCopyDropped,       // a fork's partial block stays unwritten
+  kReplaceDropped,    // the backend keeps a duplicate block that was freed
+  kTokenFromCompany,  // the sampled token depends on who else is in the batch
   kBudgetExceeded,
-  kFaultHidden,        // the backend does not report a non-finite row
+  kFaultHidden,  // the backend does not report a non-finite row
   kEndTwice,
   kEndLost,
   kNamespacesMixed,
-  kDestroyDropped,     // the backend never forgets a sequence
+  kDestroyDropped,       // the backend never forgets a sequence
+  kFirstChunkAdmission,  // admission looks at the first chunk of a prompt, not at all of it
+  kPrefillTimeIgnored,   // admission believes that prompts are computed at once (s_j = 0)
 };
 constexpr Planted kAllPlanted[] = {
-    Planted::kReleaseForgotten, Planted::kReferenceLeaked, Planted::kDoubleFree,       Planted::kPublishedTooEarly,
-    Planted::kCancelIgnored,    Planted::kCopyDropped,     Planted::kReplaceDropped,   Planted::kTokenFromCompany,
-    Planted::kBudgetExceeded,   Planted::kFaultHidden,     Planted::kEndTwice,         Planted::kEndLost,
-    Planted::kNamespacesMixed,  Planted::kDestroyDropped};
+    Planted::kReleaseForgotten,  Planted::kReferenceLeaked,  Planted::kDoubleFree,
+    Planted::kPublishedTooEarly, Planted::kCancelIgnored,    Planted::kCopyDropped,
+    Planted::kReplaceDropped,    Planted::kTokenFromCompany, Planted::kBudgetExceeded,
+    Planted::kFaultHidden,       Planted::kEndTwice,         Planted::kEndLost,
+    Planted::kNamespacesMixed,   Planted::kDestroyDropped,   Planted::kFirstChunkAdmission,
+    Planted::kPrefillTimeIgnored};
 const char* planted_name(Planted planted);
 
 // What a client does besides waiting. 0 = does not happen.
@@ -75,6 +79,7 @@ struct WorldConfig {
   executor::FakeOptions fake;
   engine::EngineOptions options;
   bool short_hash = false;       // an 8-bit chain hash: collisions everywhere, outputs still right
+  bool true_lengths = false;     // every request brings its own length as a hint: an oracle
   bool long_outputs = false;     // outputs outgrow the prompts: blocks run short under aggressive admission
   uint64_t drain_at_us = 0;      // begin_drain
   uint64_t abort_at_us = 0;      // abort_all
@@ -82,5 +87,11 @@ struct WorldConfig {
 };
 
 WorldConfig make_world(uint64_t seed);
+// Many requests at once, prompts of many steps, a pool that holds a dozen of them: memory decides,
+// and it is the lengths that admission has to know. No cancels, no priorities.
+WorldConfig make_crowded_world(uint64_t seed);
+// Gives every request the length of its longest choice as `expected_output_tokens`.
+void give_true_lengths(WorldConfig* world);
+bool predicts(const WorldConfig& world);  // its policy is one of past_future's kind
 
 }  // namespace stet::sim

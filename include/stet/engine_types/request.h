@@ -23,6 +23,7 @@ struct Request {
   uint64_t deadline_us = 0;  // on the engine's Clock; 0 = none
   uint8_t priority_class = 4;  // 0..7, 7 first
   ServiceClass service_class = ServiceClass::kInteractive;
+  uint32_t expected_output_tokens = 0;  // the client's hint; 0 = none. Never shows in the answer
   std::string tenant;
   Sha256Digest cache_namespace{};  // root of the prefix-cache hash chain (C8): numerics id, tenant salt, cache_salt
 };

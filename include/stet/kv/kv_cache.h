@@ -57,6 +57,8 @@ class KvCache {
 
   // `token_ids`: all known tokens. Cheap when nothing was published or evicted since the last call.
   PrefixHit match(SeqId seq, std::span<const uint32_t> token_ids);
+  // Appends the blocks of the last match, first block first.
+  void append_hit(SeqId seq, std::vector<BlockId>* blocks) const;
 
   // All or nothing: false (nothing changed) when the plan does not fit or speaks of hits, forks or
   // blocks that are not there. Otherwise `batch->kv_ops` and `kv_slots` grow by the operations,

@@ -1,6 +1,7 @@
-// A policy is three small strategies: in what order requests wait, whether the next one fits, and who yields when
-// blocks run short. A new one is a file in src/sched/policies/ and a line in its registry. Strategies are immutable and
-// allocate nothing per call.
+// A policy is three small strategies: in what order requests wait, whether the next one fits, and
+// who yields when blocks run short. A new one is a file in src/sched/policies/ and a line in its
+// registry. Strategies remember nothing from plan to plan: what is learned from ended requests
+// belongs to the engine and comes with the view (Learned). In steady state they allocate nothing.
 #pragma once
 
 #include <compare>
@@ -37,10 +38,18 @@ struct PoolState {
   uint64_t num_outstanding = 0;  // what they still need for the tokens they know
   uint32_t num_running = 0;      // running and admitted sequences
 };
+// Asked within one plan: begin, then per candidate in queue order fits and, when it joined the
+// plan, admitted. The first candidate that must wait ends admission. Members are scratch space of
+// the plan under construction.
 class AdmissionPolicy {
  public:
   virtual ~AdmissionPolicy() = default;
-  virtual Verdict fits(const WaitingSeq& candidate, const PoolState& pool) const = 0;
+  virtual void begin(const SchedView& /*view*/) {}  // the view outlives the plan
+  virtual Verdict fits(const WaitingSeq& candidate, const PoolState& pool) = 0;
+  virtual void admitted(const WaitingSeq& /*candidate*/) {}
+  // True: it reads block tables, output states and what was learned. Filling them in costs the
+  // engine time.
+  virtual bool predicts() const { return false; }
 };
 
 // The smallest key yields first.
@@ -55,7 +64,7 @@ class VictimPolicy {
   virtual VictimKey key(const RunningSeq& seq) const = 0;
 };
 
-// Immutable.
+// Owned by the step thread.
 struct Policy {
   std::string_view name;
   std::unique_ptr<OrderPolicy> order;

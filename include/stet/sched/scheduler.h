@@ -10,13 +10,15 @@
 
 namespace stet::sched {
 
-// plan() is a pure function of its arguments: no clock, no randomness, no memory of earlier calls (members are scratch
-// space). Owned by the step thread.
+// plan() is a pure function of the view and of which policy it is: no clock, no randomness, no
+// memory of earlier calls (members, here and in the policy, are scratch space). Owned by the step
+// thread.
 class Scheduler {
  public:
-  // Decodes first, then running prefills, oldest first, then admissions in queue order up to the first that must wait.
-  // Whoever lacks a block takes it from a younger sequence or sits the step out; so the oldest always advances.
-  void plan(const SchedView& view, const Policy& policy, StepPlan* plan);
+  // Decodes first, then running prefills, oldest first, then admissions in queue order up to the
+  // first that must wait. Whoever lacks a block takes it from a younger sequence or sits the step
+  // out; so the oldest always advances.
+  void plan(const SchedView& view, Policy& policy, StepPlan* plan);
 
  private:
   struct Slot {  // what a running sequence does in this step
@@ -25,20 +27,22 @@ class Scheduler {
     bool preempted = false;
   };
 
-  void begin(const SchedView& view, const Policy& policy);
+  void begin(const SchedView& view, Policy* policy);
   void plan_decodes();
   void plan_prefills();
   void plan_admissions(StepPlan* plan);
   void emit_running(StepPlan* plan) const;
 
-  // Gives running sequence `index` up to `want` positions; younger ones yield blocks for the first of them.
+  // Gives running sequence `index` up to `want` positions; younger ones yield blocks for the first
+  // of them.
   void place(uint32_t index, uint32_t want);
   bool preempt_younger_than(uint32_t index);
-  // How many of `want` positions from `first_pos` on fit budget, chunk cap and `num_blocks` blocks in all.
+  // How many of `want` positions from `first_pos` on fit budget, chunk cap and `num_blocks` blocks
+  // in all.
   uint32_t chunk(uint32_t first_pos, uint32_t want, uint64_t num_blocks) const;
 
   const SchedView* view_ = nullptr;
-  const Policy* policy_ = nullptr;
+  Policy* policy_ = nullptr;
   PoolState pool_;
   uint32_t budget_ = 0;
   bool short_of_blocks_ = false;  // somebody was preempted, or left out for want of a block

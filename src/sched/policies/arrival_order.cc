@@ -4,21 +4,25 @@
 namespace stet::sched {
 namespace {
 
-// A class is worth this much waiting. scheduler.md sec. 5 raises a waiting request by one class per age_step; with linear
-// ageing that is a constant key: arrival, later by one step for every class below the first.
+// A class is worth this much waiting. scheduler.md sec. 5 raises a waiting request by one class per
+// age_step; with linear ageing that is a constant key: arrival, later by one step for every class
+// below the first.
 constexpr uint64_t kAgeStepUs = 30'000'000;
 constexpr uint64_t kFirstClass = 7;
 
 class ArrivalOrder final : public OrderPolicy {
  public:
   uint64_t key(const OrderInput& request) const override {
-    const uint64_t priority = request.priority_class < kFirstClass ? request.priority_class : kFirstClass;
+    const uint64_t priority =
+        request.priority_class < kFirstClass ? request.priority_class : kFirstClass;
     return request.arrival_us + (kFirstClass - priority) * kAgeStepUs;
   }
 };
 
 }  // namespace
 
-std::unique_ptr<OrderPolicy> arrival_order() { return std::make_unique<ArrivalOrder>(); }
+std::unique_ptr<OrderPolicy> arrival_order() {
+  return std::make_unique<ArrivalOrder>();
+}
 
 }  // namespace stet::sched

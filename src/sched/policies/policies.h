@@ -7,6 +7,8 @@ namespace stet::sched {
 
 Policy fcfs_conservative();
 Policy aggressive();
+Policy past_future();
+Policy past_future_sampled();
 
 std::unique_ptr<OrderPolicy> arrival_order();
 

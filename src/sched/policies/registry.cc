@@ -13,6 +13,8 @@ struct Registered {
 constexpr Registered kPolicies[] = {
     {"fcfs_conservative", fcfs_conservative},
     {"aggressive", aggressive},
+    {"past_future", past_future},
+    {"past_future_sampled", past_future_sampled},
 };
 
 }  // namespace
@@ -25,7 +27,8 @@ Result<Policy> make_policy(std::string_view name) {
     }
     known += (known.empty() ? "" : ", ") + std::string(policy.name);
   }
-  return invalid_argument("policy '" + std::string(name) + "' does not exist; expected one of: " + known);
+  return invalid_argument("policy '" + std::string(name) +
+                          "' does not exist; expected one of: " + known);
 }
 
 std::vector<std::string_view> policy_names() {
