@@ -66,14 +66,16 @@ class ThreadedEngine final : public Engine {
 
 }  // namespace
 
-Result<std::unique_ptr<Engine>> Engine::create(executor::Backend* backend, EventSink* sink, const Clock* clock,
-                                               obs::Metrics* metrics, EngineOptions options) {
-  STET_ASSIGN_OR_RETURN(std::unique_ptr<EngineCore> core, EngineCore::create({.backend = backend,
-                                                                              .sink = sink,
-                                                                              .clock = clock,
-                                                                              .metrics = metrics,
-                                                                              .options = std::move(options),
-                                                                              .kv = nullptr}));
+Result<std::unique_ptr<Engine>> Engine::create(executor::Backend* backend, EventSink* sink,
+                                               const Clock* clock, obs::Metrics* metrics,
+                                               EngineOptions options) {
+  STET_ASSIGN_OR_RETURN(std::unique_ptr<EngineCore> core,
+                        EngineCore::create({.backend = backend,
+                                            .sink = sink,
+                                            .clock = clock,
+                                            .metrics = metrics,
+                                            .options = std::move(options),
+                                            .kv = nullptr}));
   return std::unique_ptr<Engine>(std::make_unique<ThreadedEngine>(std::move(core)));
 }
 

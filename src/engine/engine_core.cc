@@ -31,8 +31,9 @@ Status check_options(const EngineOptions& options, const executor::BackendInfo& 
   const uint32_t most = std::min(info.max_step_tokens, info.max_sequences);
   if (options.max_running > most) {
     return invalid_argument("max_running is " + std::to_string(options.max_running) + "; at most " +
-                            std::to_string(most) + " (max_step_tokens " + std::to_string(info.max_step_tokens) +
-                            ", sequences of the backend " + std::to_string(info.max_sequences) + ")");
+                            std::to_string(most) + " (max_step_tokens " +
+                            std::to_string(info.max_step_tokens) + ", sequences of the backend " +
+                            std::to_string(info.max_sequences) + ")");
   }
   if (options.max_queued_requests == 0) {
     return invalid_argument("max_queued_requests is 0; at least 1 is needed to accept anything");
@@ -46,14 +47,16 @@ Result<std::unique_ptr<EngineCore>> EngineCore::create(EngineParts parts) {
   const executor::BackendInfo& info = parts.backend->info();
   STET_RETURN_IF_ERROR(check_options(parts.options, info));
   STET_ASSIGN_OR_RETURN(sched::Policy named, sched::make_policy(parts.options.policy));
-  sched::Policy policy = parts.policy ? *std::exchange(parts.policy, std::nullopt) : std::move(named);
+  sched::Policy policy =
+      parts.policy ? *std::exchange(parts.policy, std::nullopt) : std::move(named);
   STET_ASSIGN_OR_RETURN(sched::Policy drain_policy, sched::make_policy(parts.options.policy));
   STET_ASSIGN_OR_RETURN(sched::Policy conservative, sched::make_policy("fcfs_conservative"));
   drain_policy.admission = std::move(conservative.admission);
   if (parts.kv == nullptr) {
-    parts.kv = std::make_unique<kv::KvCache>(kv::KvOptions{.num_blocks = info.num_blocks,
-                                                           .block_tokens = info.block_tokens,
-                                                           .prefix_cache = parts.options.prefix_cache});
+    parts.kv =
+        std::make_unique<kv::KvCache>(kv::KvOptions{.num_blocks = info.num_blocks,
+                                                    .block_tokens = info.block_tokens,
+                                                    .prefix_cache = parts.options.prefix_cache});
   }
   const uint64_t capacity = uint64_t{info.num_blocks} * info.block_tokens;
   if (parts.options.max_queued_prompt_tokens == 0) {
@@ -66,7 +69,8 @@ Result<std::unique_ptr<EngineCore>> EngineCore::create(EngineParts parts) {
       new EngineCore(std::move(parts), limits, std::move(policy), std::move(drain_policy)));
 }
 
-EngineCore::EngineCore(EngineParts parts, const InboxLimits& limits, sched::Policy policy, sched::Policy drain_policy)
+EngineCore::EngineCore(EngineParts parts, const InboxLimits& limits, sched::Policy policy,
+                       sched::Policy drain_policy)
     : backend_(parts.backend),
       sink_(parts.sink),
       clock_(parts.clock),
@@ -82,7 +86,9 @@ EngineCore::EngineCore(EngineParts parts, const InboxLimits& limits, sched::Poli
 }
 
 // 0 means "did not happen" in RequestTimes.
-uint64_t EngineCore::now_us() const { return std::max<uint64_t>(1, clock_->now_us()); }
+uint64_t EngineCore::now_us() const {
+  return std::max<uint64_t>(1, clock_->now_us());
+}
 
 Submission EngineCore::submit(Request request) {
   const Submission submission = inbox_.submit(std::move(request), now_us());
@@ -111,7 +117,8 @@ bool EngineCore::begin_step() noexcept {
   }
   make_plan();
   if (plan_.empty()) {
-    STET_CHECK(waiting_.empty() || !running_.empty(), "an idle engine admits the head of its queue");
+    STET_CHECK(waiting_.empty() || !running_.empty(),
+               "an idle engine admits the head of its queue");
     if (kv_->has_pending_ops()) {
       flush_ops();  // the backend forgets ended sequences even when nothing follows
     }
@@ -145,7 +152,8 @@ void EngineCore::finish_step() noexcept {
 
 void EngineCore::wait_for_work() {
   const uint64_t now = now_us();
-  inbox_.wait(next_expiry_us_ == UINT64_MAX ? UINT64_MAX : next_expiry_us_ - std::min(now, next_expiry_us_));
+  inbox_.wait(next_expiry_us_ == UINT64_MAX ? UINT64_MAX
+                                            : next_expiry_us_ - std::min(now, next_expiry_us_));
 }
 
 // ---- plan
@@ -169,7 +177,8 @@ void EngineCore::build_view() {
            .max_step_tokens = info.max_step_tokens,
            .chunk_cap = chunk_cap,
            .max_running = max_running_,
-           .max_new_sequences = info.max_sequences - std::min(info.max_sequences, kv_->num_backend_sequences()),
+           .max_new_sequences =
+               info.max_sequences - std::min(info.max_sequences, kv_->num_backend_sequences()),
            .learned = &learned_};
   add_running_to_view();
   add_waiting_to_view();
@@ -187,21 +196,24 @@ sched::OutputState EngineCore::output_state(const Sequence& s) const {
 }
 
 void EngineCore::add_running_to_view() {
-  // Victims matter only if the step could run out: each sequence may start one block more than its positions fill.
-  const uint64_t most_new_blocks = backend_->info().max_step_tokens / kv_->block_tokens() + 1 + running_.size();
+  // Victims matter only if the step could run out: each sequence may start one block more than its
+  // positions fill.
+  const uint64_t most_new_blocks =
+      backend_->info().max_step_tokens / kv_->block_tokens() + 1 + running_.size();
   const bool tight = policy_.victim != nullptr && kv_->num_available() < most_new_blocks;
   running_view_.clear();
   for (const Sequence* s : running_) {
-    running_view_.push_back({.seq = s->id,
-                             .order_key = s->owner->order_key,
-                             .num_known_tokens = static_cast<uint32_t>(s->token_ids.size()),
-                             .num_computed_tokens = s->num_computed_tokens,
-                             .num_blocks = kv_->num_blocks_of(s->id),
-                             .num_exclusive_blocks = tight ? kv_->num_exclusive_blocks_of(s->id) : 0,
-                             .max_blocks = s->max_blocks,
-                             .num_preemptions = s->num_preemptions,
-                             .output = output_state(*s),
-                             .table = kv_->table(s->id)});
+    running_view_.push_back(
+        {.seq = s->id,
+         .order_key = s->owner->order_key,
+         .num_known_tokens = static_cast<uint32_t>(s->token_ids.size()),
+         .num_computed_tokens = s->num_computed_tokens,
+         .num_blocks = kv_->num_blocks_of(s->id),
+         .num_exclusive_blocks = tight ? kv_->num_exclusive_blocks_of(s->id) : 0,
+         .max_blocks = s->max_blocks,
+         .num_preemptions = s->num_preemptions,
+         .output = output_state(*s),
+         .table = kv_->table(s->id)});
   }
 }
 
@@ -235,7 +247,8 @@ void EngineCore::add_waiting_to_view() {
     }
   }
   for (size_t i = 0; i < hit_ranges_.size(); ++i) {  // now that hit_blocks_ stays where it is
-    waiting_view_[i].table = std::span(hit_blocks_).subspan(hit_ranges_[i].first, hit_ranges_[i].second);
+    waiting_view_[i].table =
+        std::span(hit_blocks_).subspan(hit_ranges_[i].first, hit_ranges_[i].second);
   }
 }
 
@@ -252,8 +265,9 @@ void EngineCore::note_hit(const sched::WaitingSeq& candidate) {
   hit_ranges_.emplace_back(offset, hit_blocks_.size() - offset);
 }
 
-// Choices share the prompt's work: the first one computes it, the others follow and fork from it. If it is gone, the next
-// one in the queue takes its place. A follower never waits on anything but a running sibling.
+// Choices share the prompt's work: the first one computes it, the others follow and fork from it.
+// If it is gone, the next one in the queue takes its place. A follower never waits on anything but
+// a running sibling.
 bool EngineCore::may_start(const Sequence& s, SeqId* fork_source) const {
   if (s.owner->choices.size() == 1) {
     return true;
@@ -269,13 +283,14 @@ bool EngineCore::may_start(const Sequence& s, SeqId* fork_source) const {
     }
     sibling_runs = true;
   }
-  const auto first_waiting = std::find_if(s.owner->choices.begin(), s.owner->choices.end(),
-                                          [](const auto& c) { return c->status == SeqStatus::kWaiting; });
+  const auto first_waiting =
+      std::find_if(s.owner->choices.begin(), s.owner->choices.end(),
+                   [](const auto& c) { return c->status == SeqStatus::kWaiting; });
   return !sibling_runs && first_waiting->get() == &s;
 }
 
-// Operations go with the next step, unless that step could not be built with them pending: the backend would hold too many
-// sequences, or one would return before its old self is destroyed.
+// Operations go with the next step, unless that step could not be built with them pending: the
+// backend would hold too many sequences, or one would return before its old self is destroyed.
 bool EngineCore::needs_flush() const {
   const uint32_t most = backend_->info().max_sequences;
   const uint32_t room = most - std::min(most, kv_->num_backend_sequences());

@@ -1,11 +1,12 @@
-// The engine without its thread: one step is a transaction of plan, commit, submit, wait, update. Deterministic: the same
-// submissions, orders, clock and backend give the same plans and events.
+// The engine without its thread: one step is a transaction of plan, commit, submit, wait, update.
+// Deterministic: the same submissions, orders, clock and backend give the same plans and events.
 //
 //   begin_step   orders and expiries -> plan -> KvCache::commit -> Backend::submit
-//   finish_step  Backend::wait -> orders -> tokens appended, blocks published, choices ended -> one on_events call
+//   finish_step  Backend::wait -> orders -> tokens appended, blocks published, choices ended -> one
+//   on_events call
 //
-// Orders (cancel, park ...) are honoured at both borders. What a step in flight computed for a sequence that is gone
-// by then is dropped.
+// Orders (cancel, park ...) are honoured at both borders. What a step in flight computed for a
+// sequence that is gone by then is dropped.
 #pragma once
 
 #include <cstdint>
@@ -36,7 +37,7 @@ struct EngineParts {
   const Clock* clock = nullptr;
   obs::Metrics* metrics = nullptr;
   EngineOptions options;
-  std::unique_ptr<kv::KvCache> kv;  // absent: the product's own, sized for the backend
+  std::unique_ptr<kv::KvCache> kv;        // absent: the product's own, sized for the backend
   std::optional<sched::Policy> policy{};  // absent: by options.policy
 };
 
@@ -68,7 +69,8 @@ class EngineCore {
   size_t num_requests() const { return requests_.size(); }
 
  private:
-  EngineCore(EngineParts parts, const InboxLimits& limits, sched::Policy policy, sched::Policy drain_policy);
+  EngineCore(EngineParts parts, const InboxLimits& limits, sched::Policy policy,
+             sched::Policy drain_policy);
   uint64_t now_us() const;
 
   // engine_intake.cc: orders and time
@@ -103,7 +105,7 @@ class EngineCore {
   void advance_scheduled();
   void apply_token(const SampledToken& token, uint64_t now);
   bool finish_if_done(Sequence& s, EngineEvent* event);
-  void end_choice(Sequence& s, bool cut);  // cut: it had not said its last token
+  void end_choice(Sequence& s, bool cut);     // cut: it had not said its last token
   void leave(Sequence& s, SeqStatus status);  // out of queue or batch
   void end_request(RequestState& state, Ending ending, uint64_t now);
   void deliver();
@@ -133,14 +135,15 @@ class EngineCore {
   uint64_t next_seq_ = 1;
   uint64_t next_step_ = 1;
   uint64_t next_expiry_us_ = UINT64_MAX;
-  bool returned_before_destroy_ = false;  // a sequence waits again whose old self the backend still has
+  bool returned_before_destroy_ =
+      false;  // a sequence waits again whose old self the backend still has
 
   // One step's working space.
   std::vector<Command> commands_;
   std::vector<sched::RunningSeq> running_view_;
   std::vector<sched::WaitingSeq> waiting_view_;
-  std::vector<BlockId> hit_blocks_;                         // of waiting_view_, one after the other
-  std::vector<std::pair<size_t, size_t>> hit_ranges_;       // beside waiting_view_: offset and number
+  std::vector<BlockId> hit_blocks_;                    // of waiting_view_, one after the other
+  std::vector<std::pair<size_t, size_t>> hit_ranges_;  // beside waiting_view_: offset and number
   sched::SchedView view_;
   StepPlan plan_;
   StepBatch batch_;

@@ -37,7 +37,8 @@ void EngineCore::obey(Command& command, uint64_t now) {
 void EngineCore::start_request(Request request, uint64_t submitted_us) {
   auto state = std::make_unique<RequestState>();
   state->prompt_len = static_cast<uint32_t>(request.prompt_token_ids.size());
-  state->order_key = policy_.order->key({.arrival_us = submitted_us, .priority_class = request.priority_class});
+  state->order_key =
+      policy_.order->key({.arrival_us = submitted_us, .priority_class = request.priority_class});
   state->length_class = learned_.lengths.class_of(request.tenant, state->prompt_len);
   state->times.submitted_us = submitted_us;
   state->num_unfinished = request.num_choices;
@@ -52,7 +53,8 @@ void EngineCore::start_request(Request request, uint64_t submitted_us) {
     s->max_blocks = sched::blocks_for(max_tokens, kv_->block_tokens());
     s->token_ids.reserve(max_tokens);
     s->token_ids = request.prompt_token_ids;
-    s->token_ids.insert(s->token_ids.end(), request.output_token_ids.begin(), request.output_token_ids.end());
+    s->token_ids.insert(s->token_ids.end(), request.output_token_ids.begin(),
+                        request.output_token_ids.end());
     kv_->add_sequence(s->id, request.cache_namespace);
     sequences_.emplace(s->id, s.get());
     state->choices.push_back(std::move(s));
@@ -69,7 +71,8 @@ void EngineCore::start_request(Request request, uint64_t submitted_us) {
   // A resumed choice may have been complete already.
   Ending ending = Ending::kLength;
   for (const auto& s : r.choices) {
-    EngineEvent event{.request = r.request.id, .choice = s->choice, .first_output_pos = s->num_outputs()};
+    EngineEvent event{
+        .request = r.request.id, .choice = s->choice, .first_output_pos = s->num_outputs()};
     if (s->num_outputs() > 0 && finish_if_done(*s, &event)) {
       ending = event.reason == FinishReason::kStop ? Ending::kStop : Ending::kLength;
       events_.push_back(std::move(event));

@@ -6,18 +6,22 @@
 namespace stet::engine {
 namespace {
 
-// Names and buckets are vLLM's: dashboards, autoscalers and endpoint pickers work unconfigured (api.md sec. 7).
+// Names and buckets are vLLM's: dashboards, autoscalers and endpoint pickers work unconfigured
+// (api.md sec. 7).
 const std::vector<double> kTtftBuckets = {.001, .005, .01, .02, .04, .06, .08, .1, .25, .5,  .75,
                                           1,    2.5,  5,   7.5, 10,  20,  40,  80, 160, 640, 2560};
-const std::vector<double> kItlBuckets = {.01, .025, .05, .075, .1, .15, .2, .3, .4, .5,
-                                         .75, 1,    2.5, 5,    7.5, 10, 20, 40, 80};
+const std::vector<double> kItlBuckets = {.01, .025, .05, .075, .1,  .15, .2, .3, .4, .5,
+                                         .75, 1,    2.5, 5,    7.5, 10,  20, 40, 80};
 const std::vector<double> kLatencyBuckets = {.3, .5, .8, 1,  1.5, 2,   2.5, 5,   10,   15,  20,
                                              30, 40, 50, 60, 120, 240, 480, 960, 1920, 7680};
-const std::vector<double> kStepTokenBuckets = {1, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384};
+const std::vector<double> kStepTokenBuckets = {1,   8,    16,   32,   64,   128,  256,
+                                               512, 1024, 2048, 4096, 8192, 16384};
 const std::vector<double> kChoiceBuckets = {1, 2, 5, 10, 20};
 const std::vector<double> kPreemptionBuckets = {1, 2, 3, 4, 5, 10, 20};
-const std::vector<double> kReleaseBuckets = {.0001, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1};
-const std::vector<double> kStepBuckets = {.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5};
+const std::vector<double> kReleaseBuckets = {.0001, .0005, .001, .0025, .005, .01,
+                                             .025,  .05,   .1,   .25,   .5,   1};
+const std::vector<double> kStepBuckets = {.0005, .001, .0025, .005, .01, .025, .05,
+                                          .1,    .25,  .5,    1,    2.5, 5};
 
 // 1 2 5 10 20 50 ... up to the model length.
 std::vector<double> size_buckets(uint32_t max_model_len) {
@@ -32,12 +36,15 @@ std::vector<double> size_buckets(uint32_t max_model_len) {
   return buckets;
 }
 
-constexpr const char* kEndingNames[kNumEndings] = {"stop",          "length",        "cancelled", "deadline_exceeded",
-                                                   "queue_timeout", "drain_timeout", "non_finite"};
+constexpr const char* kEndingNames[kNumEndings] = {
+    "stop",          "length",        "cancelled", "deadline_exceeded",
+    "queue_timeout", "drain_timeout", "non_finite"};
 constexpr size_t kSuccessOf[kNumEndings] = {0, 1, 2, 2, 2, 2, 3};
 constexpr const char* kStageNames[kNumStages] = {"queue", "prefill", "decode"};
 
-double seconds(uint64_t us) { return static_cast<double>(us) * 1e-6; }
+double seconds(uint64_t us) {
+  return static_cast<double>(us) * 1e-6;
+}
 obs::Labels with(obs::Labels labels, const char* key, const char* value) {
   labels[key] = value;
   return labels;
@@ -45,8 +52,8 @@ obs::Labels with(obs::Labels labels, const char* key, const char* value) {
 
 }  // namespace
 
-EngineMetrics::EngineMetrics(obs::Metrics* registry, const EngineOptions& options, const kv::KvCache& kv,
-                             uint32_t max_model_len) {
+EngineMetrics::EngineMetrics(obs::Metrics* registry, const EngineOptions& options,
+                             const kv::KvCache& kv, uint32_t max_model_len) {
   const obs::Labels labels = {{"model_name", options.model_name}, {"engine", "0"}};
   make_requests(registry, labels);
   make_latencies(registry, labels);
@@ -60,8 +67,9 @@ void EngineMetrics::make_requests(obs::Metrics* r, const obs::Labels& labels) {
   const obs::Labels model = {{"model_name", labels.at("model_name")}};
   const char* const rejections = "vllm:admission_rejections_total";
   const char* const rejections_help = "requests refused because the queue was full";
-  rejections_ = {r->counter(rejections, rejections_help, with(model, "reason", "max_num_queued_reqs")),
-                 r->counter(rejections, rejections_help, with(model, "reason", "max_num_queued_tokens"))};
+  rejections_ = {
+      r->counter(rejections, rejections_help, with(model, "reason", "max_num_queued_reqs")),
+      r->counter(rejections, rejections_help, with(model, "reason", "max_num_queued_tokens"))};
   for (size_t i = 0; i < kNumEndings; ++i) {
     terminal_[i] = r->counter("stet_requests_terminal_total", "ended requests by how they ended",
                               with(labels, "reason", kEndingNames[i]));
@@ -73,25 +81,31 @@ void EngineMetrics::make_requests(obs::Metrics* r, const obs::Labels& labels) {
   }
   for (size_t i = 0; i < kNumStages; ++i) {
     const obs::Labels stage = with(labels, "stage", kStageNames[i]);
-    cancelled_[i] = r->counter("stet_cancelled_total", "cancelled requests by where they were", stage);
-    deadline_missed_[i] = r->counter("stet_deadline_missed_total", "deadlines passed by where the request was", stage);
+    cancelled_[i] =
+        r->counter("stet_cancelled_total", "cancelled requests by where they were", stage);
+    deadline_missed_[i] = r->counter("stet_deadline_missed_total",
+                                     "deadlines passed by where the request was", stage);
   }
-  preemptions_ = {r->counter("stet_preemptions_total", "sequences that gave up their blocks", labels),
-                  r->counter("vllm:num_preemptions_total", "sequences that gave up their blocks", labels)};
+  preemptions_ = {
+      r->counter("stet_preemptions_total", "sequences that gave up their blocks", labels),
+      r->counter("vllm:num_preemptions_total", "sequences that gave up their blocks", labels)};
   running_ = {r->gauge("stet_running", "sequences in the batch", labels),
               r->gauge("vllm:num_requests_running", "sequences in the batch", labels)};
   waiting_ = {r->gauge("stet_queue_requests", "sequences in the queue", labels),
               r->gauge("vllm:num_requests_waiting", "sequences in the queue", labels)};
-  waiting_capacity_ = r->gauge("vllm:num_requests_waiting_by_reason", "sequences in the queue by what they wait for",
-                               with(labels, "reason", "capacity"));
+  waiting_capacity_ =
+      r->gauge("vllm:num_requests_waiting_by_reason",
+               "sequences in the queue by what they wait for", with(labels, "reason", "capacity"));
   queue_tokens_ = r->gauge("stet_queue_tokens", "prompt tokens in the queue", labels);
 }
 
 void EngineMetrics::make_latencies(obs::Metrics* r, const obs::Labels& labels) {
-  ttft_ = r->histogram("vllm:time_to_first_token_seconds", "submission to first token", kTtftBuckets, labels);
-  itl_ = r->histogram("vllm:inter_token_latency_seconds", "time between two tokens of a choice", kItlBuckets, labels);
-  tpot_ = r->histogram("vllm:request_time_per_output_token_seconds", "mean time per token after the first",
-                       kItlBuckets, labels);
+  ttft_ = r->histogram("vllm:time_to_first_token_seconds", "submission to first token",
+                       kTtftBuckets, labels);
+  itl_ = r->histogram("vllm:inter_token_latency_seconds", "time between two tokens of a choice",
+                      kItlBuckets, labels);
+  tpot_ = r->histogram("vllm:request_time_per_output_token_seconds",
+                       "mean time per token after the first", kItlBuckets, labels);
   const auto latency = [&](const char* name, const char* help) {
     return r->histogram(name, help, kLatencyBuckets, labels);
   };
@@ -100,26 +114,35 @@ void EngineMetrics::make_latencies(obs::Metrics* r, const obs::Labels& labels) {
   inference_time_ = latency("vllm:request_inference_time_seconds", "first scheduled to end");
   prefill_time_ = latency("vllm:request_prefill_time_seconds", "first scheduled to first token");
   decode_time_ = latency("vllm:request_decode_time_seconds", "first token to end");
-  step_seconds_ = r->histogram("stet_step_seconds", "time of a step on the device", kStepBuckets, labels);
-  cancel_to_release_ = r->histogram("stet_cancel_to_release_seconds", "cancel order to freed blocks", kReleaseBuckets,
-                                    labels);
+  step_seconds_ =
+      r->histogram("stet_step_seconds", "time of a step on the device", kStepBuckets, labels);
+  cancel_to_release_ = r->histogram("stet_cancel_to_release_seconds",
+                                    "cancel order to freed blocks", kReleaseBuckets, labels);
 }
 
 void EngineMetrics::make_sizes(obs::Metrics* r, const obs::Labels& labels, uint32_t max_model_len) {
   const std::vector<double> sizes = size_buckets(max_model_len);
-  iteration_tokens_ = r->histogram("vllm:iteration_tokens_total", "positions per step", kStepTokenBuckets, labels);
-  prompt_size_ = r->histogram("vllm:request_prompt_tokens", "prompt tokens per request", sizes, labels);
-  generation_size_ = r->histogram("vllm:request_generation_tokens", "generated tokens per request", sizes, labels);
-  longest_choice_ = r->histogram("vllm:request_max_num_generation_tokens", "generated tokens of the longest choice", sizes,
-                                 labels);
-  max_tokens_ = r->histogram("vllm:request_params_max_tokens", "max_tokens of the request", sizes, labels);
-  computed_size_ = r->histogram("vllm:request_prefill_kv_computed_tokens", "prompt tokens computed, not cached", sizes,
-                                labels);
-  num_choices_ = r->histogram("vllm:request_params_n", "choices per request", kChoiceBuckets, labels);
-  request_preemptions_ = r->histogram("vllm:request_num_preemptions", "preemptions per preempted request",
-                                      kPreemptionBuckets, labels);
-  prompt_tokens_ = r->counter("vllm:prompt_tokens_total", "prompt tokens of started requests", labels);
-  cached_tokens_ = r->counter("vllm:prompt_tokens_cached_total", "prompt tokens found in the prefix cache", labels);
+  iteration_tokens_ =
+      r->histogram("vllm:iteration_tokens_total", "positions per step", kStepTokenBuckets, labels);
+  prompt_size_ =
+      r->histogram("vllm:request_prompt_tokens", "prompt tokens per request", sizes, labels);
+  generation_size_ =
+      r->histogram("vllm:request_generation_tokens", "generated tokens per request", sizes, labels);
+  longest_choice_ = r->histogram("vllm:request_max_num_generation_tokens",
+                                 "generated tokens of the longest choice", sizes, labels);
+  max_tokens_ =
+      r->histogram("vllm:request_params_max_tokens", "max_tokens of the request", sizes, labels);
+  computed_size_ = r->histogram("vllm:request_prefill_kv_computed_tokens",
+                                "prompt tokens computed, not cached", sizes, labels);
+  num_choices_ =
+      r->histogram("vllm:request_params_n", "choices per request", kChoiceBuckets, labels);
+  request_preemptions_ =
+      r->histogram("vllm:request_num_preemptions", "preemptions per preempted request",
+                   kPreemptionBuckets, labels);
+  prompt_tokens_ =
+      r->counter("vllm:prompt_tokens_total", "prompt tokens of started requests", labels);
+  cached_tokens_ = r->counter("vllm:prompt_tokens_cached_total",
+                              "prompt tokens found in the prefix cache", labels);
   generation_tokens_ = r->counter("vllm:generation_tokens_total", "generated tokens", labels);
   const char* const source = "vllm:prompt_tokens_by_source_total";
   const char* const help = "prompt tokens by where their KV came from";
@@ -127,16 +150,19 @@ void EngineMetrics::make_sizes(obs::Metrics* r, const obs::Labels& labels, uint3
   cached_source_ = r->counter(source, help, with(labels, "source", "local_cache_hit"));
 }
 
-void EngineMetrics::make_cache(obs::Metrics* r, const obs::Labels& labels, const EngineOptions& options,
-                               const kv::KvCache& kv) {
-  kv_usage_ = {r->gauge("stet_kv_usage_ratio", "blocks held by live sequences / all", labels),
-               r->gauge("vllm:kv_cache_usage_perc", "blocks held by live sequences / all, 0..1", labels)};
+void EngineMetrics::make_cache(obs::Metrics* r, const obs::Labels& labels,
+                               const EngineOptions& options, const kv::KvCache& kv) {
+  kv_usage_ = {
+      r->gauge("stet_kv_usage_ratio", "blocks held by live sequences / all", labels),
+      r->gauge("vllm:kv_cache_usage_perc", "blocks held by live sequences / all, 0..1", labels)};
   constexpr const char* kStates[] = {"free", "private", "shared", "cached", "quarantined"};
   for (size_t i = 0; i < kv_blocks_.size(); ++i) {
-    kv_blocks_[i] = r->gauge("stet_kv_blocks", "blocks by state", with(labels, "state", kStates[i]));
+    kv_blocks_[i] =
+        r->gauge("stet_kv_blocks", "blocks by state", with(labels, "state", kStates[i]));
   }
-  prefix_lookup_tokens_ = {r->counter("stet_prefix_lookup_tokens_total", "prompt tokens looked up", labels),
-                           r->counter("vllm:prefix_cache_queries_total", "prompt tokens looked up", labels)};
+  prefix_lookup_tokens_ = {
+      r->counter("stet_prefix_lookup_tokens_total", "prompt tokens looked up", labels),
+      r->counter("vllm:prefix_cache_queries_total", "prompt tokens looked up", labels)};
   prefix_hit_tokens_ = {r->counter("stet_prefix_hit_tokens_total", "prompt tokens found", labels),
                         r->counter("vllm:prefix_cache_hits_total", "prompt tokens found", labels)};
   obs::Labels config = labels;
@@ -232,7 +258,8 @@ void EngineMetrics::set_state(const EngineStats& stats, const kv::BlockCounts& b
   }
   waiting_capacity_.set(stats.num_waiting);
   queue_tokens_.set(static_cast<double>(stats.num_waiting_prompt_tokens));
-  const uint32_t states[] = {blocks.free, blocks.priv, blocks.shared, blocks.cached, blocks.quarantined};
+  const uint32_t states[] = {blocks.free, blocks.priv, blocks.shared, blocks.cached,
+                             blocks.quarantined};
   for (size_t i = 0; i < kv_blocks_.size(); ++i) {
     kv_blocks_[i].set(states[i]);
   }

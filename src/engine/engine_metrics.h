@@ -1,4 +1,5 @@
-// The engine's series (operations.md sec. 9, api.md sec. 7): every handle is made once, a step only adds.
+// The engine's series (operations.md sec. 9, api.md sec. 7): every handle is made once, a step only
+// adds.
 #pragma once
 
 #include <array>
@@ -13,7 +14,15 @@
 namespace stet::engine {
 
 // How a request ended, for labels.
-enum class Ending : uint8_t { kStop, kLength, kCancelled, kDeadline, kQueueTimeout, kDrainTimeout, kFault };
+enum class Ending : uint8_t {
+  kStop,
+  kLength,
+  kCancelled,
+  kDeadline,
+  kQueueTimeout,
+  kDrainTimeout,
+  kFault
+};
 inline constexpr size_t kNumEndings = 7;
 
 // Where a request was when it was cancelled or expired.
@@ -23,12 +32,16 @@ inline constexpr size_t kNumStages = 3;
 // Used by the step thread; submission counters by any thread.
 class EngineMetrics {
  public:
-  EngineMetrics(obs::Metrics* registry, const EngineOptions& options, const kv::KvCache& kv, uint32_t max_model_len);
+  EngineMetrics(obs::Metrics* registry, const EngineOptions& options, const kv::KvCache& kv,
+                uint32_t max_model_len);
 
   void on_submission(const Submission& submission, bool by_tokens);
   void on_request(const Request& request, uint32_t prompt_len);
   void on_first_scheduled(const RequestState& state);
-  void on_preempted() { preemptions_[0].add(); preemptions_[1].add(); }
+  void on_preempted() {
+    preemptions_[0].add();
+    preemptions_[1].add();
+  }
   // The choice's next token; `previous_us` = 0 for its first.
   void on_token(const RequestState& state, uint64_t now_us, uint64_t previous_us);
   void on_ended(const RequestState& state, Ending ending);
@@ -42,7 +55,8 @@ class EngineMetrics {
   void make_requests(obs::Metrics* r, const obs::Labels& labels);
   void make_latencies(obs::Metrics* r, const obs::Labels& labels);
   void make_sizes(obs::Metrics* r, const obs::Labels& labels, uint32_t max_model_len);
-  void make_cache(obs::Metrics* r, const obs::Labels& labels, const EngineOptions& options, const kv::KvCache& kv);
+  void make_cache(obs::Metrics* r, const obs::Labels& labels, const EngineOptions& options,
+                  const kv::KvCache& kv);
 
   // Pairs: our family, vLLM's name.
   std::array<obs::Counter, 2> preemptions_, prefix_lookup_tokens_, prefix_hit_tokens_;
@@ -55,9 +69,11 @@ class EngineMetrics {
   obs::Counter prompt_tokens_, cached_tokens_, generation_tokens_, computed_source_, cached_source_;
   obs::Gauge queue_tokens_, waiting_capacity_;
   std::array<obs::Gauge, 5> kv_blocks_;  // free, private, shared, cached, quarantined
-  obs::Histogram ttft_, itl_, tpot_, e2e_, queue_time_, inference_time_, prefill_time_, decode_time_;
+  obs::Histogram ttft_, itl_, tpot_, e2e_, queue_time_, inference_time_, prefill_time_,
+      decode_time_;
   obs::Histogram step_seconds_, iteration_tokens_, cancel_to_release_;
-  obs::Histogram prompt_size_, generation_size_, longest_choice_, max_tokens_, computed_size_, num_choices_, request_preemptions_;
+  obs::Histogram prompt_size_, generation_size_, longest_choice_, max_tokens_, computed_size_,
+      num_choices_, request_preemptions_;
 };
 
 }  // namespace stet::engine

@@ -11,23 +11,28 @@ namespace {
 
 struct EndingText {
   StatusCode code;
-  const char* reason;   // api.md sec. 3
+  const char* reason;  // api.md sec. 3
   const char* message;
 };
 EndingText text_of(Ending ending) {
   switch (ending) {
     case Ending::kStop:
     case Ending::kLength: return {StatusCode::kOk, "", ""};
-    case Ending::kCancelled: return {StatusCode::kCancelled, "cancelled", "the request was cancelled"};
+    case Ending::kCancelled:
+      return {StatusCode::kCancelled, "cancelled", "the request was cancelled"};
     case Ending::kDeadline:
-      return {StatusCode::kDeadlineExceeded, "deadline_exceeded", "the request's deadline has passed"};
+      return {StatusCode::kDeadlineExceeded, "deadline_exceeded",
+              "the request's deadline has passed"};
     case Ending::kQueueTimeout:
-      return {StatusCode::kDeadlineExceeded, "queue_timeout", "the request waited in the queue beyond its age limit"};
+      return {StatusCode::kDeadlineExceeded, "queue_timeout",
+              "the request waited in the queue beyond its age limit"};
     case Ending::kDrainTimeout:
-      return {StatusCode::kUnavailable, "drain_timeout", "the server stops and the time to finish has run out"};
+      return {StatusCode::kUnavailable, "drain_timeout",
+              "the server stops and the time to finish has run out"};
     case Ending::kFault: break;
   }
-  return {StatusCode::kInternal, "non_finite", "the model gave a non-finite value for this request"};
+  return {StatusCode::kInternal, "non_finite",
+          "the model gave a non-finite value for this request"};
 }
 
 }  // namespace
@@ -64,12 +69,14 @@ void EngineCore::apply_token(const SampledToken& token, uint64_t now) {
   }
   Sequence& s = *it->second;
   RequestState& state = *s.owner;
-  EngineEvent event{.request = state.request.id, .choice = s.choice, .first_output_pos = s.num_outputs()};
+  EngineEvent event{
+      .request = state.request.id, .choice = s.choice, .first_output_pos = s.num_outputs()};
   EngineToken& out = event.tokens.emplace_back();
   out.token_id = token.token_id;
   out.logprob = token.logprob;
   out.rank = token.rank;
-  out.top.assign(result_.top.begin() + token.top_offset, result_.top.begin() + token.top_offset + token.num_top);
+  out.top.assign(result_.top.begin() + token.top_offset,
+                 result_.top.begin() + token.top_offset + token.num_top);
   s.token_ids.push_back(token.token_id);
   ++state.num_generated;
   ++totals_.generated_tokens;
@@ -86,7 +93,8 @@ void EngineCore::apply_token(const SampledToken& token, uint64_t now) {
   }
 }
 
-// The stop token counts as a completion token; max_tokens and the model length end a choice that did not stop.
+// The stop token counts as a completion token; max_tokens and the model length end a choice that
+// did not stop.
 bool EngineCore::finish_if_done(Sequence& s, EngineEvent* event) {
   const SamplingParams& sampling = s.owner->request.sampling;
   const uint32_t last = s.token_ids.back();
@@ -191,14 +199,15 @@ Status EngineCore::check_integrity() const {
   STET_RETURN_IF_ERROR(kv_->check_integrity());
   if (totals_.accepted != totals_.ended + requests_.size()) {
     return internal_error("ledger: " + std::to_string(totals_.accepted) + " accepted, " +
-                          std::to_string(totals_.ended) + " ended, " + std::to_string(requests_.size()) +
-                          " in flight");
+                          std::to_string(totals_.ended) + " ended, " +
+                          std::to_string(requests_.size()) + " in flight");
   }
   size_t live = 0;
   for (const auto& [id, s] : sequences_) {
     const bool running = std::find(running_.begin(), running_.end(), s) != running_.end();
     const bool waiting = waiting_.count(s) != 0;
-    const bool right = running == (s->status == SeqStatus::kRunning) && waiting == (s->status == SeqStatus::kWaiting);
+    const bool right = running == (s->status == SeqStatus::kRunning) &&
+                       waiting == (s->status == SeqStatus::kWaiting);
     if (!right || s->status == SeqStatus::kFinished) {
       return internal_error("sequence " + std::to_string(id.v) + " stands in the wrong place");
     }
@@ -207,8 +216,9 @@ Status EngineCore::check_integrity() const {
     }
     live += 1;
   }
-  return live == running_.size() + waiting_.size() + num_parked_ ? Status()
-                                                                 : internal_error("the sets of sequences do not add up");
+  return live == running_.size() + waiting_.size() + num_parked_
+             ? Status()
+             : internal_error("the sets of sequences do not add up");
 }
 
 }  // namespace stet::engine

@@ -14,7 +14,8 @@ constexpr uint64_t kMinRetryUs = 1'000'000, kMaxRetryUs = 60'000'000;  // operat
 
 // Forecast of when the queue is under 80 %: the surplus leaves at the mean pace.
 Submission Inbox::refuse_full(uint64_t limit, uint64_t requested) const {
-  const double surplus = static_cast<double>(num_requests_) - 0.8 * static_cast<double>(limits_.max_requests);
+  const double surplus =
+      static_cast<double>(num_requests_) - 0.8 * static_cast<double>(limits_.max_requests);
   const auto forecast = static_cast<uint64_t>(std::max(surplus, 1.0) * mean_interval_us_);
   return {.refusal = Refusal::kQueueFull,
           .limit = limit,
@@ -26,7 +27,9 @@ Submission Inbox::submit(Request request, uint64_t now_us) {
   const uint64_t prompt_tokens = request.prompt_token_ids.size();
   const uint64_t total_tokens = prompt_tokens + request.sampling.max_tokens;
   if (total_tokens > limits_.max_total_tokens) {
-    return {.refusal = Refusal::kNeverFits, .limit = limits_.max_total_tokens, .requested = total_tokens};
+    return {.refusal = Refusal::kNeverFits,
+            .limit = limits_.max_total_tokens,
+            .requested = total_tokens};
   }
   Submission accepted;
   {
@@ -108,8 +111,9 @@ void Inbox::free_slot(const RequestState& state, uint64_t now_us) {
   num_prompt_tokens_ -= state.prompt_len;
   if (last_freed_us_ != 0) {
     const auto interval = static_cast<double>(now_us - last_freed_us_);
-    mean_interval_us_ = mean_interval_us_ == 0.0 ? interval
-                                                 : (1.0 - kPaceWeight) * mean_interval_us_ + kPaceWeight * interval;
+    mean_interval_us_ = mean_interval_us_ == 0.0
+                            ? interval
+                            : (1.0 - kPaceWeight) * mean_interval_us_ + kPaceWeight * interval;
   }
   last_freed_us_ = now_us;
 }

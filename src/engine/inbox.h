@@ -1,4 +1,5 @@
-// The door of the engine: counts queue slots, refuses what cannot be queued, and hands commands to the step thread.
+// The door of the engine: counts queue slots, refuses what cannot be queued, and hands commands to
+// the step thread.
 #pragma once
 
 #include <condition_variable>
@@ -18,9 +19,9 @@ enum class CommandKind : uint8_t { kSubmit, kCancel, kFinishChoice, kPark, kUnpa
 struct Command {
   CommandKind kind = CommandKind::kSubmit;
   RequestId request_id;
-  uint32_t choice = 0;                // kFinishChoice
-  std::unique_ptr<Request> request{}; // kSubmit
-  uint64_t at_us = 0;                 // when it was given
+  uint32_t choice = 0;                 // kFinishChoice
+  std::unique_ptr<Request> request{};  // kSubmit
+  uint64_t at_us = 0;                  // when it was given
 };
 
 struct InboxLimits {
@@ -29,13 +30,15 @@ struct InboxLimits {
   uint64_t max_total_tokens = 0;   // prompt + max_tokens of one request
 };
 
-// Submissions are bounded by the queue slots. Orders to accepted requests (cancel, park ...) are always taken: refusing them
-// would keep work alive that nobody wants; their number is bounded by the callers, a few per request. Thread-safe.
+// Submissions are bounded by the queue slots. Orders to accepted requests (cancel, park ...) are
+// always taken: refusing them would keep work alive that nobody wants; their number is bounded by
+// the callers, a few per request. Thread-safe.
 class Inbox {
  public:
   explicit Inbox(const InboxLimits& limits) : limits_(limits) {}
 
-  // Takes a queue slot and the next id, or says which bound refused. Never blocks on the step thread.
+  // Takes a queue slot and the next id, or says which bound refused. Never blocks on the step
+  // thread.
   Submission submit(Request request, uint64_t now_us);
   void push(Command command);  // ignored when stopped
   // From now on submissions are refused with `refusal` (kDraining, then kStopped).

@@ -7,7 +7,9 @@ namespace stet::engine {
 namespace {
 
 using Harness = std::unique_ptr<CoreHarness>;
-Harness small(EngineOptions options = {}) { return Harness(CoreHarness::small(std::move(options))); }
+Harness small(EngineOptions options = {}) {
+  return Harness(CoreHarness::small(std::move(options)));
+}
 
 TEST(Admission, ARequestThatCanNeverFitIsRefusedWithBothNumbers) {
   const Harness h = small();
@@ -40,8 +42,8 @@ TEST(Admission, AFullQueueRefusesByRequestsWithAForecast) {
   EXPECT_LE(full.retry_after_us, 60'000'000u);
   h->core->step();  // the first one starts: its slot is free
   EXPECT_EQ(h->core->submit(make_request(5, 5)).refusal, Refusal::kNone);
-  EXPECT_NE(h->metrics.serialise().find(
-                "vllm:admission_rejections_total{model_name=\"default\",reason=\"max_num_queued_reqs\"} 1"),
+  EXPECT_NE(h->metrics.serialise().find("vllm:admission_rejections_total{model_name=\"default\","
+                                        "reason=\"max_num_queued_reqs\"} 1"),
             std::string::npos);
 }
 

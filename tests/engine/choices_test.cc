@@ -1,4 +1,5 @@
-// n choices, resumed runs, preemption, faults: a sequence's answer is its own whatever happens to it.
+// n choices, resumed runs, preemption, faults: a sequence's answer is its own whatever happens to
+// it.
 #include <gtest/gtest.h>
 
 #include "tests/engine/harness.h"
@@ -7,7 +8,9 @@ namespace stet::engine {
 namespace {
 
 using Harness = std::unique_ptr<CoreHarness>;
-Harness small(EngineOptions options = {}) { return Harness(CoreHarness::small(std::move(options))); }
+Harness small(EngineOptions options = {}) {
+  return Harness(CoreHarness::small(std::move(options)));
+}
 
 TEST(Choices, ForkFromTheFirstAndComputeThePromptOnce) {
   for (const bool prefix_cache : {true, false}) {
@@ -18,7 +21,8 @@ TEST(Choices, ForkFromTheFirstAndComputeThePromptOnce) {
     h->run();
     const SeenRequest seen = h->seen(s.id);
     for (uint32_t choice = 0; choice < 4; ++choice) {
-      EXPECT_EQ(seen.choices.at(choice).token_ids, h->backend->model().solo(request, choice).output_token_ids);
+      EXPECT_EQ(seen.choices.at(choice).token_ids,
+                h->backend->model().solo(request, choice).output_token_ids);
     }
     EXPECT_NE(seen.choices.at(0).token_ids, seen.choices.at(1).token_ids);
     // The prompt once, one row again per fork, and nine outputs of each choice.
@@ -91,7 +95,8 @@ TEST(Preemption, HappensUnderAggressiveAdmissionAndShowsInNoToken) {
     uint32_t preemptions = 0;
     for (const auto& [id, request] : requests) {
       const SeenRequest seen = h->seen(id);
-      EXPECT_EQ(seen.choices.at(0).token_ids, h->backend->model().solo(request, 0).output_token_ids);
+      EXPECT_EQ(seen.choices.at(0).token_ids,
+                h->backend->model().solo(request, 0).output_token_ids);
       preemptions += seen.end.num_preemptions;
     }
     EXPECT_GT(preemptions, 0u);

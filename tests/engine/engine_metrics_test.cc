@@ -21,11 +21,13 @@ TEST(EngineMetrics, CountWhatARunDid) {
            "vllm:num_requests_running{engine=\"0\",model_name=\"m\"} 0",
            "vllm:num_requests_waiting{engine=\"0\",model_name=\"m\"} 0",
            "vllm:kv_cache_usage_perc{engine=\"0\",model_name=\"m\"} 0",
-           "vllm:cache_config_info{block_size=\"64\",cache_dtype=\"bfloat16\",enable_prefix_caching=\"True\","
+           "vllm:cache_config_info{block_size=\"64\",cache_dtype=\"bfloat16\",enable_prefix_"
+           "caching=\"True\","
            "engine=\"0\",model_name=\"m\",num_gpu_blocks=\"16\"} 1",
            "vllm:prompt_tokens_total{engine=\"0\",model_name=\"m\"} 200",
            "vllm:prompt_tokens_cached_total{engine=\"0\",model_name=\"m\"} 64",
-           "vllm:prompt_tokens_by_source_total{engine=\"0\",model_name=\"m\",source=\"local_compute\"} 136",
+           "vllm:prompt_tokens_by_source_total{engine=\"0\",model_name=\"m\",source=\"local_"
+           "compute\"} 136",
            "vllm:generation_tokens_total{engine=\"0\",model_name=\"m\"} 10",
            "vllm:prefix_cache_queries_total{engine=\"0\",model_name=\"m\"} 200",
            "vllm:prefix_cache_hits_total{engine=\"0\",model_name=\"m\"} 64",
@@ -50,7 +52,8 @@ TEST(EngineMetrics, CountWhatARunDid) {
            "stet_kv_blocks{engine=\"0\",model_name=\"m\",state=\"cached\"} 1",
            "stet_kv_blocks{engine=\"0\",model_name=\"m\",state=\"free\"} 15",
        }) {
-    EXPECT_NE(text.find(std::string("\n") + line + "\n"), std::string::npos) << line << "\n" << text;
+    EXPECT_NE(text.find(std::string("\n") + line + "\n"), std::string::npos) << line << "\n"
+                                                                             << text;
   }
 }
 
@@ -60,10 +63,14 @@ TEST(EngineMetrics, GaugesFollowTheBatch) {
   h->core->submit(make_request(100, 5, 1));
   h->core->step();
   const std::string text = h->metrics.serialise();
-  EXPECT_NE(text.find("vllm:num_requests_running{engine=\"0\",model_name=\"default\"} 1"), std::string::npos);
-  EXPECT_NE(text.find("vllm:num_requests_waiting{engine=\"0\",model_name=\"default\"} 1"), std::string::npos);
-  EXPECT_NE(text.find("vllm:kv_cache_usage_perc{engine=\"0\",model_name=\"default\"} 0.125"), std::string::npos);
-  EXPECT_NE(text.find("stet_queue_tokens{engine=\"0\",model_name=\"default\"} 100"), std::string::npos);
+  EXPECT_NE(text.find("vllm:num_requests_running{engine=\"0\",model_name=\"default\"} 1"),
+            std::string::npos);
+  EXPECT_NE(text.find("vllm:num_requests_waiting{engine=\"0\",model_name=\"default\"} 1"),
+            std::string::npos);
+  EXPECT_NE(text.find("vllm:kv_cache_usage_perc{engine=\"0\",model_name=\"default\"} 0.125"),
+            std::string::npos);
+  EXPECT_NE(text.find("stet_queue_tokens{engine=\"0\",model_name=\"default\"} 100"),
+            std::string::npos);
 }
 
 }  // namespace

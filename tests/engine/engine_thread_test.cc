@@ -1,4 +1,5 @@
-// The Engine with its thread, orders from several threads at once. Run under the thread sanitizer by `make tsan`.
+// The Engine with its thread, orders from several threads at once. Run under the thread sanitizer
+// by `make tsan`.
 #include <gtest/gtest.h>
 
 #include <chrono>
@@ -20,7 +21,8 @@ class WaitingSink final : public EventSink {
   }
   bool wait_ended(size_t count) {
     std::unique_lock lock(mutex_);
-    return changed_.wait_for(lock, std::chrono::seconds(60), [&] { return seen_.num_ended() >= count; });
+    return changed_.wait_for(lock, std::chrono::seconds(60),
+                             [&] { return seen_.num_ended() >= count; });
   }
   const SeenSink& seen() const { return seen_; }
 
@@ -32,7 +34,8 @@ class WaitingSink final : public EventSink {
 
 struct ThreadHarness {
   explicit ThreadHarness(EngineOptions options = {}) : backend(small_fake(nullptr)) {
-    Result<std::unique_ptr<Engine>> made = Engine::create(&backend, &sink, &clock, &metrics, std::move(options));
+    Result<std::unique_ptr<Engine>> made =
+        Engine::create(&backend, &sink, &clock, &metrics, std::move(options));
     STET_CHECK(made.ok(), made.status().message().c_str());
     engine = std::move(made).value();
   }
@@ -95,8 +98,8 @@ TEST(Engine, StopWithoutStartEndsTheQueued) {
   EXPECT_EQ(h.sink.seen().request(s.id).end.error_reason, "drain_timeout");
 }
 
-// Four clients submit, cancel, park and finish at random moments; every accepted request ends once, and whoever was left alone has
-// the tokens of a solo run.
+// Four clients submit, cancel, park and finish at random moments; every accepted request ends once,
+// and whoever was left alone has the tokens of a solo run.
 TEST(Engine, ManyThreadsOfOrdersKeepTheLedger) {
   ThreadHarness h({.policy = "aggressive", .max_queued_requests = 16});
   h.engine->start();
@@ -124,9 +127,7 @@ TEST(Engine, ManyThreadsOfOrdersKeepTheLedger) {
           h.engine->stats();
           h.engine->set_parked(s.id, false);
           break;
-        default:
-          std::lock_guard lock(mutex);
-          untouched.emplace_back(s.id, request);
+        default: std::lock_guard lock(mutex); untouched.emplace_back(s.id, request);
       }
     }
   };
@@ -146,7 +147,8 @@ TEST(Engine, ManyThreadsOfOrdersKeepTheLedger) {
     const SeenRequest seen = h.sink.seen().request(id);
     EXPECT_TRUE(seen.end.status.ok());
     for (uint32_t choice = 0; choice < request.num_choices; ++choice) {
-      EXPECT_EQ(seen.choices.at(choice).token_ids, h.backend.model().solo(request, choice).output_token_ids);
+      EXPECT_EQ(seen.choices.at(choice).token_ids,
+                h.backend.model().solo(request, choice).output_token_ids);
     }
   }
 }

@@ -1,4 +1,5 @@
-// An EngineCore over a FakeBackend and a clock that moves by steps, and a sink that holds what every client would have seen.
+// An EngineCore over a FakeBackend and a clock that moves by steps, and a sink that holds what
+// every client would have seen.
 #pragma once
 
 #include <map>

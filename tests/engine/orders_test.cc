@@ -7,7 +7,9 @@ namespace stet::engine {
 namespace {
 
 using Harness = std::unique_ptr<CoreHarness>;
-Harness small(EngineOptions options = {}) { return Harness(CoreHarness::small(std::move(options))); }
+Harness small(EngineOptions options = {}) {
+  return Harness(CoreHarness::small(std::move(options)));
+}
 
 void expect_idle(const CoreHarness& h) {
   EXPECT_TRUE(h.core->check_integrity().ok()) << h.core->check_integrity().to_string();
@@ -17,7 +19,8 @@ void expect_idle(const CoreHarness& h) {
   EXPECT_TRUE(h.sink.faults().empty());
 }
 
-// A request of 200 prompt tokens under a budget of 128 is queued, in its prefill for two steps, then decodes.
+// A request of 200 prompt tokens under a budget of 128 is queued, in its prefill for two steps,
+// then decodes.
 TEST(Cancel, IsHonouredWithinOneStepInEveryPhase) {
   for (uint32_t steps_before = 0; steps_before < 8; ++steps_before) {
     const Harness h = small();
@@ -72,12 +75,14 @@ TEST(Cancel, IsCountedByStage) {
   }
   const std::string text = h->metrics.serialise();
   for (const char* stage : {"queue", "prefill", "decode"}) {
-    EXPECT_NE(text.find("stet_cancelled_total{engine=\"0\",model_name=\"default\",stage=\"" + std::string(stage) +
-                        "\"} 1"),
+    EXPECT_NE(text.find("stet_cancelled_total{engine=\"0\",model_name=\"default\",stage=\"" +
+                        std::string(stage) + "\"} 1"),
               std::string::npos)
         << text;
   }
-  EXPECT_NE(text.find("stet_cancel_to_release_seconds_count{engine=\"0\",model_name=\"default\"} 3"), std::string::npos);
+  EXPECT_NE(
+      text.find("stet_cancel_to_release_seconds_count{engine=\"0\",model_name=\"default\"} 3"),
+      std::string::npos);
 }
 
 TEST(FinishChoice, EndsTheRequestOkWithoutFurtherEvents) {
@@ -108,7 +113,8 @@ TEST(FinishChoice, LeavesTheOtherChoicesAlone) {
   const SeenRequest seen = h->seen(s.id);
   EXPECT_LT(seen.choices.at(0).token_ids.size(), 12u);
   for (uint32_t choice : {1u, 2u}) {
-    EXPECT_EQ(seen.choices.at(choice).token_ids, h->backend->model().solo(request, choice).output_token_ids);
+    EXPECT_EQ(seen.choices.at(choice).token_ids,
+              h->backend->model().solo(request, choice).output_token_ids);
   }
   EXPECT_TRUE(seen.end.status.ok());
   expect_idle(*h);
@@ -163,7 +169,8 @@ TEST(Park, TakesTheRequestOutOfTheBatchAndBringsItBackExactly) {
   EXPECT_EQ(h->core->kv().counts().used(), 0u);
   h->core->push(CommandKind::kUnpark, s.id);
   h->run();
-  EXPECT_EQ(h->seen(s.id).choices.at(0).token_ids, h->backend->model().solo(request, 0).output_token_ids);
+  EXPECT_EQ(h->seen(s.id).choices.at(0).token_ids,
+            h->backend->model().solo(request, 0).output_token_ids);
   EXPECT_EQ(h->seen(s.id).end.num_preemptions, 0u);
   expect_idle(*h);
 }
@@ -176,7 +183,8 @@ TEST(Park, AndBackWithinOneStepBorderWorks) {
   h->core->push(CommandKind::kPark, s.id);
   h->core->push(CommandKind::kUnpark, s.id);
   h->run();
-  EXPECT_EQ(h->seen(s.id).choices.at(0).token_ids, h->backend->model().solo(request, 0).output_token_ids);
+  EXPECT_EQ(h->seen(s.id).choices.at(0).token_ids,
+            h->backend->model().solo(request, 0).output_token_ids);
   expect_idle(*h);
 }
 

@@ -1,5 +1,5 @@
-// Negative controls: planted wrong orders. The suite must see every one of them; a suite that cannot fail proves nothing.
-// Prints a table and fails if one passes unseen.   exactness_controls
+// Negative controls: planted wrong orders. The suite must see every one of them; a suite that
+// cannot fail proves nothing. Prints a table and fails if one passes unseen.   exactness_controls
 #include <cstdio>
 
 #include "tests/exactness/harness.h"
@@ -18,14 +18,16 @@ int run_controls() {
   std::printf("%-44s %-30s %s\n", "planted mistake", "first setting that shows it", "how");
   auto row = [&](const char* name, const kernels::KernelTable* table, bool expect_seen) {
     for (const Setting& setting : all_settings(table)) {
-      const std::string difference = first_difference(reference.answers, run(model, requests, setting).answers);
+      const std::string difference =
+          first_difference(reference.answers, run(model, requests, setting).answers);
       if (!difference.empty()) {
         std::printf("%-44s %-30s %s\n", name, setting.name.c_str(), difference.c_str());
         unseen += expect_seen ? 0 : 1;
         return;
       }
     }
-    std::printf("%-44s %-30s %s\n", name, "-", expect_seen ? "NOT SEEN" : "all equal, as it must be");
+    std::printf("%-44s %-30s %s\n", name, "-",
+                expect_seen ? "NOT SEEN" : "all equal, as it must be");
     unseen += expect_seen ? 1 : 0;
   };
   row("none (the scalar table)", kernels::find_table("scalar"), false);
@@ -38,4 +40,6 @@ int run_controls() {
 }  // namespace
 }  // namespace stet::exactness
 
-int main() { return stet::exactness::run_controls() == 0 ? 0 : 1; }
+int main() {
+  return stet::exactness::run_controls() == 0 ? 0 : 1;
+}

@@ -1,4 +1,5 @@
-// The exactness suite on tiny seeded models of every architecture (exactness.md, 'How it is shown').
+// The exactness suite on tiny seeded models of every architecture (exactness.md, 'How it is
+// shown').
 #include <gtest/gtest.h>
 
 #include <set>
@@ -23,8 +24,8 @@ std::vector<const kernels::KernelTable*> supported_tables() {
   return supported;
 }
 
-// One case per model and not per table: ctest runs each case in a process of its own, and each would compute the scalar
-// reference again.
+// One case per model and not per table: ctest runs each case in a process of its own, and each
+// would compute the scalar reference again.
 class Exactness : public testing::TestWithParam<std::string> {};
 
 TEST_P(Exactness, NoSettingShowsInTokensOrLogProbabilities) {
@@ -57,7 +58,8 @@ INSTANTIATE_TEST_SUITE_P(Tiny, Exactness, testing::ValuesIn(tiny_model_names()),
 TEST(ExactnessHarness, AnswersAreNotConstant) {
   const std::string name = tiny_model_names().front();
   const auto model = tiny_model(name);
-  const RunResult reference = run(model, mixed_requests(model->hyper.vocab_size, 1, 32), reference_setting());
+  const RunResult reference =
+      run(model, mixed_requests(model->hyper.vocab_size, 1, 32), reference_setting());
   std::set<uint32_t> seen;
   for (const Answer& answer : reference.answers) {
     EXPECT_FALSE(answer.token_ids.empty());

@@ -75,16 +75,17 @@ class Collector final : public engine::EventSink {
 
 }  // namespace
 
-RunResult run(const std::shared_ptr<const model::Model>& model, const std::vector<Request>& requests,
-              const Setting& setting) {
-  auto backend = executor::CpuBackend::create({.model = model,
-                                               .table = setting.table,
-                                               .num_threads = setting.num_threads,
-                                               .num_blocks = setting.pool_tokens / setting.block_tokens,
-                                               .block_tokens = setting.block_tokens,
-                                               .max_step_tokens = setting.max_step_tokens,
-                                               .max_sequences = 64,
-                                               .poison_kv = true});
+RunResult run(const std::shared_ptr<const model::Model>& model,
+              const std::vector<Request>& requests, const Setting& setting) {
+  auto backend =
+      executor::CpuBackend::create({.model = model,
+                                    .table = setting.table,
+                                    .num_threads = setting.num_threads,
+                                    .num_blocks = setting.pool_tokens / setting.block_tokens,
+                                    .block_tokens = setting.block_tokens,
+                                    .max_step_tokens = setting.max_step_tokens,
+                                    .max_sequences = 64,
+                                    .poison_kv = true});
   STET_CHECK(backend.ok(), backend.status().message().c_str());
   Collector collector;
   SteadyClock clock;
@@ -107,7 +108,8 @@ RunResult run(const std::shared_ptr<const model::Model>& model, const std::vecto
       Request hinted = request;
       hinted.expected_output_tokens = setting.misleading_hints ? 1 : 0;
       const engine::Submission submission = (*engine)->submit(std::move(hinted));
-      STET_CHECK(submission.refusal == engine::Refusal::kNone, "the engine takes every request of the suite");
+      STET_CHECK(submission.refusal == engine::Refusal::kNone,
+                 "the engine takes every request of the suite");
       ids.push_back(submission.id);
       ++num_submitted;
       if (!setting.together) {
@@ -129,7 +131,8 @@ RunResult run(const std::shared_ptr<const model::Model>& model, const std::vecto
 }
 
 std::vector<Request> mixed_requests(uint32_t vocab_size, uint64_t seed, uint32_t num_requests) {
-  static constexpr uint32_t kLengths[] = {1, 2, 7, 31, 62, 63, 64, 65, 100, 127, 128, 129, 200, 255, 300, 509, 510, 511, 512, 513};
+  static constexpr uint32_t kLengths[] = {1,   2,   7,   31,  62,  63,  64,  65,  100, 127,
+                                          128, 129, 200, 255, 300, 509, 510, 511, 512, 513};
   std::mt19937_64 random(seed);
   auto token = [&] { return static_cast<uint32_t>(random() % vocab_size); };
   std::vector<uint32_t> shared(600);
@@ -278,7 +281,8 @@ std::vector<Setting> all_settings(const kernels::KernelTable* table) {
   };
 }
 
-std::string first_difference(const std::vector<Answer>& expected, const std::vector<Answer>& found) {
+std::string first_difference(const std::vector<Answer>& expected,
+                             const std::vector<Answer>& found) {
   if (expected.size() != found.size()) {
     return "number of answers";
   }
@@ -291,8 +295,8 @@ std::string first_difference(const std::vector<Answer>& expected, const std::vec
     const std::string where = "answer " + std::to_string(i) + ": ";
     for (size_t t = 0; t < e.token_ids.size() && t < f.token_ids.size(); ++t) {
       if (e.token_ids[t] != f.token_ids[t]) {
-        return where + "token " + std::to_string(t) + ": expected " + std::to_string(e.token_ids[t]) + ", found " +
-               std::to_string(f.token_ids[t]);
+        return where + "token " + std::to_string(t) + ": expected " +
+               std::to_string(e.token_ids[t]) + ", found " + std::to_string(f.token_ids[t]);
       }
       if (e.logprob_bits[t] != f.logprob_bits[t]) {
         return where + "log-probability of token " + std::to_string(t) + ": bits differ";

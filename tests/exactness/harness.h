@@ -1,5 +1,6 @@
-// Runs the same requests on the real engine and CPU backend under different settings. A setting says how something is computed;
-// exactness.md promises that it never shows, so answers are compared with ==, bit by bit.
+// Runs the same requests on the real engine and CPU backend under different settings. A setting
+// says how something is computed; exactness.md promises that it never shows, so answers are
+// compared with ==, bit by bit.
 #pragma once
 
 #include <cstdint>
@@ -23,7 +24,8 @@ struct Setting {
   uint32_t pool_tokens = 64 * 1024;
   bool prefix_cache = false;
   bool together = false;  // all requests at once, else one after another on an idle engine
-  bool twice = false;     // the same requests a second time; the second answers count (warm prefix cache)
+  bool twice =
+      false;  // the same requests a second time; the second answers count (warm prefix cache)
   std::string policy = "fcfs_conservative";
   bool misleading_hints =
       false;  // every request claims to end after one token: prediction fails and must preempt
@@ -32,9 +34,9 @@ struct Setting {
 // One choice of one request, floats as bits.
 struct Answer {
   std::vector<uint32_t> token_ids;
-  std::vector<uint32_t> logprob_bits;  // of the sampled token
+  std::vector<uint32_t> logprob_bits;              // of the sampled token
   std::vector<std::pair<uint32_t, uint32_t>> top;  // id, bits: num_logprobs per token
-  std::string end;  // "stop", "length" or the status
+  std::string end;                                 // "stop", "length" or the status
   friend bool operator==(const Answer&, const Answer&) = default;
 };
 
@@ -44,13 +46,15 @@ struct RunResult {
   uint64_t cached_prompt_tokens = 0;
 };
 
-RunResult run(const std::shared_ptr<const model::Model>& model, const std::vector<Request>& requests,
-              const Setting& setting);
+RunResult run(const std::shared_ptr<const model::Model>& model,
+              const std::vector<Request>& requests, const Setting& setting);
 
-// Mixed lengths around tile (64) and segment (512) borders, shared prefixes, greedy and sampled, one with n = 3.
+// Mixed lengths around tile (64) and segment (512) borders, shared prefixes, greedy and sampled,
+// one with n = 3.
 std::vector<Request> mixed_requests(uint32_t vocab_size, uint64_t seed, uint32_t num_requests);
 
-// Everything that must not show, on one kernel table: company, chunks, threads, cache, preemption, block size.
+// Everything that must not show, on one kernel table: company, chunks, threads, cache, preemption,
+// block size.
 std::vector<Setting> all_settings(const kernels::KernelTable* table);
 // Alone, one thread, scalar table, no cache: what all others are compared with.
 Setting reference_setting();

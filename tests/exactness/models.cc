@@ -15,14 +15,34 @@ using formats::TensorType;
 const std::map<std::string, testing::TinyModelSpec>& specs() {
   static const std::map<std::string, testing::TinyModelSpec> all = {
       {"llama_q4_1", {.arch = "llama", .seed = 1}},
-      {"llama_q4_0_d64", {.arch = "llama", .seed = 2, .width = 96, .heads = 6, .kv_heads = 2, .head_dim = 64,
-                          .weight_type = TensorType::kQ4_0, .tied = false}},
-      {"llama_f16_bias", {.arch = "llama", .seed = 3, .weight_type = TensorType::kF16,
-                          .embedding_type = TensorType::kF32, .biases = true}},
-      {"llama_bf16", {.arch = "llama", .seed = 4, .head_dim = 32, .weight_type = TensorType::kBF16,
-                      .embedding_type = TensorType::kF16}},
-      {"gemma3_q8_0", {.arch = "gemma3", .seed = 5, .heads = 4, .kv_heads = 1, .head_dim = 32,
-                       .weight_type = TensorType::kQ8_0}},
+      {"llama_q4_0_d64",
+       {.arch = "llama",
+        .seed = 2,
+        .width = 96,
+        .heads = 6,
+        .kv_heads = 2,
+        .head_dim = 64,
+        .weight_type = TensorType::kQ4_0,
+        .tied = false}},
+      {"llama_f16_bias",
+       {.arch = "llama",
+        .seed = 3,
+        .weight_type = TensorType::kF16,
+        .embedding_type = TensorType::kF32,
+        .biases = true}},
+      {"llama_bf16",
+       {.arch = "llama",
+        .seed = 4,
+        .head_dim = 32,
+        .weight_type = TensorType::kBF16,
+        .embedding_type = TensorType::kF16}},
+      {"gemma3_q8_0",
+       {.arch = "gemma3",
+        .seed = 5,
+        .heads = 4,
+        .kv_heads = 1,
+        .head_dim = 32,
+        .weight_type = TensorType::kQ8_0}},
       {"gemma3_q4_1", {.arch = "gemma3", .seed = 6}},
   };
   return all;
@@ -58,11 +78,13 @@ std::shared_ptr<const model::Model> tiny_model(const std::string& name) {
 
 std::shared_ptr<const model::Model> real_model(std::string* why) {
   const char* configured = std::getenv("STET_TEST_MODEL");
-  const std::string path =
-      configured != nullptr ? configured : STET_SOURCE_DIR "/models/SmolLM2-135M-Instruct.Q4_1.gguf";
+  const std::string path = configured != nullptr ? configured
+                                                 : STET_SOURCE_DIR
+                               "/models/SmolLM2-135M-Instruct.Q4_1.gguf";
   auto index = formats::open_gguf(path);
   if (!index.ok()) {
-    *why = index.status().message() + " (make fetches it: scripts/fetch_model.sh; or set STET_TEST_MODEL)";
+    *why = index.status().message() +
+           " (make fetches it: scripts/fetch_model.sh; or set STET_TEST_MODEL)";
     return nullptr;
   }
   return load(*index);

@@ -1,4 +1,5 @@
-// stet_sim_check --seeds N --first S: more seeds than the test suite has time for. Stops at the first that fails.
+// stet_sim_check --seeds N --first S: more seeds than the test suite has time for. Stops at the
+// first that fails.
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -16,13 +17,19 @@ bool parse(const char* text, uint64_t* value) {
 
 void print(const stet::sim::Coverage& c, unsigned long long seeds) {
   const auto n = [](uint64_t v) { return static_cast<unsigned long long>(v); };
-  std::printf("%llu seeds, %llu steps, %llu tokens, every check held\n", seeds, n(c.steps), n(c.tokens));
-  std::printf("completed %llu, cancelled %llu, expired %llu, queue timeouts %llu, aborted %llu, faults %llu\n",
-              n(c.completed), n(c.cancelled), n(c.expired), n(c.queue_timeouts), n(c.aborted), n(c.faults));
-  std::printf("preemptions %llu, cached tokens %llu, shares %llu, copies %llu, replaces %llu, parks %llu, resumes %llu\n",
-              n(c.preemptions), n(c.cached_tokens), n(c.shares), n(c.copies), n(c.replaces), n(c.parks), n(c.resumes));
-  std::printf("refused: full %llu, never fits %llu, draining %llu\n", n(c.refused_full), n(c.refused_never),
-              n(c.refused_draining));
+  std::printf("%llu seeds, %llu steps, %llu tokens, every check held\n", seeds, n(c.steps),
+              n(c.tokens));
+  std::printf(
+      "completed %llu, cancelled %llu, expired %llu, queue timeouts %llu, aborted %llu, faults "
+      "%llu\n",
+      n(c.completed), n(c.cancelled), n(c.expired), n(c.queue_timeouts), n(c.aborted), n(c.faults));
+  std::printf(
+      "preemptions %llu, cached tokens %llu, shares %llu, copies %llu, replaces %llu, parks %llu, "
+      "resumes %llu\n",
+      n(c.preemptions), n(c.cached_tokens), n(c.shares), n(c.copies), n(c.replaces), n(c.parks),
+      n(c.resumes));
+  std::printf("refused: full %llu, never fits %llu, draining %llu\n", n(c.refused_full),
+              n(c.refused_never), n(c.refused_draining));
 }
 
 }  // namespace
@@ -30,8 +37,9 @@ void print(const stet::sim::Coverage& c, unsigned long long seeds) {
 int main(int argc, char** argv) {
   uint64_t seeds = 2000, first = 0;
   for (int i = 1; i < argc; i += 2) {
-    const bool known = i + 1 < argc && ((std::strcmp(argv[i], "--seeds") == 0 && parse(argv[i + 1], &seeds)) ||
-                                        (std::strcmp(argv[i], "--first") == 0 && parse(argv[i + 1], &first)));
+    const bool known =
+        i + 1 < argc && ((std::strcmp(argv[i], "--seeds") == 0 && parse(argv[i + 1], &seeds)) ||
+                         (std::strcmp(argv[i], "--first") == 0 && parse(argv[i + 1], &first)));
     if (!known) {
       std::fprintf(stderr, "usage: stet_sim_check [--seeds N] [--first S]\n");
       return 64;
@@ -42,7 +50,8 @@ int main(int argc, char** argv) {
     const stet::sim::RunReport report = stet::sim::run_world(stet::sim::make_world(seed));
     if (!report.failure.empty()) {
       std::fprintf(stderr, "seed %llu failed %s\nreplay: stet_sim_check --first %llu --seeds 1\n",
-                   static_cast<unsigned long long>(seed), report.failure.c_str(), static_cast<unsigned long long>(seed));
+                   static_cast<unsigned long long>(seed), report.failure.c_str(),
+                   static_cast<unsigned long long>(seed));
       return 1;
     }
     all.add(report.coverage);

@@ -10,7 +10,8 @@ using engine::EngineEvent;
 using engine::EngineEventKind;
 using engine::Refusal;
 
-Clients::Clients(const WorldConfig* world, const executor::FakeModel* model, Planted planted, Coverage* coverage)
+Clients::Clients(const WorldConfig* world, const executor::FakeModel* model, Planted planted,
+                 Coverage* coverage)
     : world_(world), model_(model), planted_(planted), coverage_(coverage) {
   for (const ClientPlan& plan : world->clients) {
     Client& c = clients_.emplace_back();
@@ -24,7 +25,8 @@ Clients::Clients(const WorldConfig* world, const executor::FakeModel* model, Pla
 }
 
 std::string Clients::name(const Client& c) const {
-  return "client " + std::to_string(&c - clients_.data()) + " (request " + std::to_string(c.id.v) + ")";
+  return "client " + std::to_string(&c - clients_.data()) + " (request " + std::to_string(c.id.v) +
+         ")";
 }
 
 uint32_t Clients::Client::num_tokens() const {
@@ -59,7 +61,8 @@ void Clients::submit(engine::EngineCore* core, Client& c) {
   coverage_->refused_full += s.refusal == Refusal::kQueueFull ? 1 : 0;
   coverage_->refused_never += s.refusal == Refusal::kNeverFits ? 1 : 0;
   coverage_->refused_draining += s.refusal == Refusal::kDraining ? 1 : 0;
-  const uint64_t total = c.plan->request.prompt_token_ids.size() + c.plan->request.sampling.max_tokens;
+  const uint64_t total =
+      c.plan->request.prompt_token_ids.size() + c.plan->request.sampling.max_tokens;
   if ((s.refusal == Refusal::kNeverFits) != (total > core->max_model_len())) {
     fail(name(c) + ": refusal does not follow the lengths");
   }
@@ -82,8 +85,8 @@ void Clients::give_orders(engine::EngineCore* core, Client& c, uint64_t now_us) 
     }
   }
   Choice& choice = c.choices[plan.finish_choice];
-  if (plan.finish_after_tokens != 0 && choice.num_tokens >= plan.finish_after_tokens && !choice.finish_ordered &&
-      !choice.finished) {
+  if (plan.finish_after_tokens != 0 && choice.num_tokens >= plan.finish_after_tokens &&
+      !choice.finish_ordered && !choice.finished) {
     choice.finish_ordered = true;
     core->push(CommandKind::kFinishChoice, c.id, plan.finish_choice);
     ++coverage_->finished_by_client;
@@ -176,8 +179,8 @@ void Clients::take_tokens(Client& c, const EngineEvent& event) {
   for (const engine::EngineToken& token : event.tokens) {
     ++coverage_->tokens;
     if (choice.num_tokens >= expected.size() || token.token_id != expected[choice.num_tokens]) {
-      fail(name(c) + ": token " + std::to_string(choice.num_tokens) + " of choice " + std::to_string(event.choice) +
-           " is not that of its solo run");
+      fail(name(c) + ": token " + std::to_string(choice.num_tokens) + " of choice " +
+           std::to_string(event.choice) + " is not that of its solo run");
     }
     if (token.top.size() != c.plan->request.sampling.num_logprobs.value_or(0)) {
       fail(name(c) + ": wrong number of log-probabilities");
@@ -209,9 +212,7 @@ void Clients::check_end(const Client& c) {
   const std::string& reason = end.error_reason;
   bool right = false;
   switch (end.status.code()) {
-    case StatusCode::kOk:
-      ++coverage_->completed;
-      return check_complete(c);
+    case StatusCode::kOk: ++coverage_->completed; return check_complete(c);
     case StatusCode::kCancelled:
       right = c.cancel_ordered && reason == "cancelled";
       ++coverage_->cancelled;
@@ -228,8 +229,10 @@ void Clients::check_end(const Client& c) {
       }
       break;
     case StatusCode::kInternal:
-      right = reason == "non_finite" && std::any_of(c.choices.begin(), c.choices.end(), [](const Choice& choice) {
-                return choice.expected.faulted && choice.num_tokens == choice.expected.output_token_ids.size();
+      right = reason == "non_finite" &&
+              std::any_of(c.choices.begin(), c.choices.end(), [](const Choice& choice) {
+                return choice.expected.faulted &&
+                       choice.num_tokens == choice.expected.output_token_ids.size();
               });
       break;
     case StatusCode::kUnavailable:
@@ -283,12 +286,14 @@ void Clients::check_cached(const Client& c) {
   const Request& mine = c.plan->request;
   size_t longest = 0;
   for (const Client& other : clients_) {
-    if (other.id.v == 0 || &other == &c || other.plan->request.cache_namespace != mine.cache_namespace) {
+    if (other.id.v == 0 || &other == &c ||
+        other.plan->request.cache_namespace != mine.cache_namespace) {
       continue;
     }
     for (const Choice& choice : other.choices) {
       std::vector<uint32_t> known = other.plan->request.prompt_token_ids;
-      known.insert(known.end(), choice.expected.output_token_ids.begin(), choice.expected.output_token_ids.end());
+      known.insert(known.end(), choice.expected.output_token_ids.begin(),
+                   choice.expected.output_token_ids.end());
       const auto [a, b] = std::mismatch(known.begin(), known.end(), mine.prompt_token_ids.begin(),
                                         mine.prompt_token_ids.end());
       longest = std::max<size_t>(longest, static_cast<size_t>(a - known.begin()));
@@ -299,11 +304,13 @@ void Clients::check_cached(const Client& c) {
   }
 }
 
-// Without priorities nobody who came later starts earlier. Whoever parked or left the queue early is no witness.
+// Without priorities nobody who came later starts earlier. Whoever parked or left the queue early
+// is no witness.
 void Clients::check_order_of_start() {
   std::vector<const Client*> started;
   for (const Client& c : clients_) {
-    if (c.end.times.first_scheduled_us != 0 && !c.has_parked && c.plan->request.priority_class == 4) {
+    if (c.end.times.first_scheduled_us != 0 && !c.has_parked &&
+        c.plan->request.priority_class == 4) {
       started.push_back(&c);
     }
   }

@@ -1,4 +1,5 @@
-// The clients of a world: they give their orders, take the events, and know what every answer must be.
+// The clients of a world: they give their orders, take the events, and know what every answer must
+// be.
 #pragma once
 
 #include <cstdint>
@@ -16,13 +17,15 @@ namespace stet::sim {
 // Owned by the simulator's one thread.
 class Clients final : public engine::EventSink {
  public:
-  Clients(const WorldConfig* world, const executor::FakeModel* model, Planted planted, Coverage* coverage);
+  Clients(const WorldConfig* world, const executor::FakeModel* model, Planted planted,
+          Coverage* coverage);
 
   void on_events(std::vector<engine::EngineEvent> events) override;
 
   // Submits what has arrived and gives the orders that are due.
   void act(engine::EngineCore* core, uint64_t now_us);
-  // At a step border, after the engine has taken its orders: whatever was ordered before `act` must have happened.
+  // At a step border, after the engine has taken its orders: whatever was ordered before `act` must
+  // have happened.
   void check_orders();
   void check_at_end(const engine::EngineCore& core);
 

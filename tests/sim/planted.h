@@ -1,4 +1,5 @@
-// The machinery around the engine, with at most one planted fault. With Planted::kNone it only watches.
+// The machinery around the engine, with at most one planted fault. With Planted::kNone it only
+// watches.
 #pragma once
 
 #include <algorithm>
@@ -16,8 +17,10 @@ namespace stet::sim {
 
 // What a run exercised; a simulation that never preempts has shown nothing about preemption.
 struct Coverage {
-  uint64_t steps = 0, tokens = 0, preemptions = 0, cached_tokens = 0, shares = 0, copies = 0, replaces = 0, faults = 0;
-  uint64_t cancelled = 0, expired = 0, queue_timeouts = 0, aborted = 0, parks = 0, finished_by_client = 0, resumes = 0;
+  uint64_t steps = 0, tokens = 0, preemptions = 0, cached_tokens = 0, shares = 0, copies = 0,
+           replaces = 0, faults = 0;
+  uint64_t cancelled = 0, expired = 0, queue_timeouts = 0, aborted = 0, parks = 0,
+           finished_by_client = 0, resumes = 0;
   uint64_t refused_full = 0, refused_never = 0, refused_draining = 0, completed = 0;
 
   void add(const Coverage& other) {
@@ -81,7 +84,8 @@ class WatchedBackend final : public executor::Backend {
 
 class PlantedKvCache final : public kv::KvCache {
  public:
-  PlantedKvCache(const kv::KvOptions& options, Planted planted) : KvCache(options), planted_(planted) {}
+  PlantedKvCache(const kv::KvOptions& options, Planted planted)
+      : KvCache(options), planted_(planted) {}
 
   void release(SeqId seq) override {
     if (planted_ == Planted::kReleaseForgotten && num_blocks_of(seq) > 0 && ++calls_ % 3 == 0) {
@@ -91,7 +95,8 @@ class PlantedKvCache final : public kv::KvCache {
   }
   void publish(SeqId seq, std::span<const uint32_t> token_ids) override {
     if (planted_ == Planted::kPublishedTooEarly && num_blocks_of(seq) > 0) {
-      const auto reach = std::min<size_t>(token_ids.size(), size_t{num_blocks_of(seq)} * block_tokens());
+      const auto reach =
+          std::min<size_t>(token_ids.size(), size_t{num_blocks_of(seq)} * block_tokens());
       return publish_up_to(entry(seq), token_ids, static_cast<uint32_t>(reach));
     }
     KvCache::publish(seq, token_ids);

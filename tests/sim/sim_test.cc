@@ -1,4 +1,5 @@
-// Seeded runs of the real engine against everything the checkers know (scheduler.md sec. 8, kv.md sec. 13).
+// Seeded runs of the real engine against everything the checkers know (scheduler.md sec. 8, kv.md
+// sec. 13).
 #include <gtest/gtest.h>
 
 #include <cstdio>
@@ -18,14 +19,16 @@ TEST(Simulator, TwoThousandSeedsKeepEveryPromise) {
   Coverage all;
   for (uint64_t seed = 0; seed < kNumSeeds; ++seed) {
     const RunReport report = run_world(make_world(seed));
-    ASSERT_EQ(report.failure, "") << "seed " << seed << "; replay: stet_sim_check --first " << seed << " --seeds 1";
+    ASSERT_EQ(report.failure, "") << "seed " << seed << "; replay: stet_sim_check --first " << seed
+                                  << " --seeds 1";
     all.add(report.coverage);
   }
   // What a run never met, it has not shown.
   for (const uint64_t count :
-       {all.preemptions, all.cached_tokens, all.shares, all.copies, all.replaces, all.faults, all.cancelled, all.expired,
-        all.queue_timeouts, all.aborted, all.parks, all.finished_by_client, all.resumes, all.refused_full,
-        all.refused_never, all.refused_draining, all.completed}) {
+       {all.preemptions, all.cached_tokens, all.shares, all.copies, all.replaces, all.faults,
+        all.cancelled, all.expired, all.queue_timeouts, all.aborted, all.parks,
+        all.finished_by_client, all.resumes, all.refused_full, all.refused_never,
+        all.refused_draining, all.completed}) {
     EXPECT_GT(count, 20u);
   }
 }
@@ -64,7 +67,8 @@ TEST(Simulator, WithTrueLengthsPastFutureNeverPreempts) {
   EXPECT_GT(misled, 100u);
 }
 
-// A planted fault must be found within a few hundred seeds: by a checker, or by an invariant that aborts.
+// A planted fault must be found within a few hundred seeds: by a checker, or by an invariant that
+// aborts.
 class PlantedFault : public testing::TestWithParam<Planted> {};
 
 void hunt(Planted planted) {
@@ -75,7 +79,8 @@ void hunt(Planted planted) {
     }
     const RunReport report = run_world(world, planted);
     if (!report.failure.empty()) {
-      std::fprintf(stderr, "seed %llu: %s\n", static_cast<unsigned long long>(seed), report.failure.c_str());
+      std::fprintf(stderr, "seed %llu: %s\n", static_cast<unsigned long long>(seed),
+                   report.failure.c_str());
       std::_Exit(1);
     }
   }
@@ -83,13 +88,16 @@ void hunt(Planted planted) {
 }
 
 TEST_P(PlantedFault, IsFound) {
-  EXPECT_EXIT(hunt(GetParam()), [](int status) { return !(WIFEXITED(status) && WEXITSTATUS(status) == 0); }, "");
+  EXPECT_EXIT(
+      hunt(GetParam()), [](int status) { return !(WIFEXITED(status) && WEXITSTATUS(status) == 0); },
+      "");
 }
 
 INSTANTIATE_TEST_SUITE_P(Controls, PlantedFault, testing::ValuesIn(kAllPlanted),
                          [](const auto& control) { return planted_name(control.param); });
 
-// Small worlds, all of them: three requests, four blocks, every mix of lengths, cancel time and policy.
+// Small worlds, all of them: three requests, four blocks, every mix of lengths, cancel time and
+// policy.
 TEST(SmallWorlds, ThreeRequestsOnFourBlocksAreAllRight) {
   constexpr uint32_t kPrompts[] = {1, 8, 15};
   constexpr uint32_t kOutputs[] = {1, 9, 16};
@@ -104,8 +112,14 @@ TEST(SmallWorlds, ThreeRequestsOnFourBlocksAreAllRight) {
       return d;
     };
     WorldConfig world;
-    world.fake = {.num_blocks = 4, .block_tokens = 8, .vocab_size = 50, .max_model_len = 32, .max_step_tokens = 10,
-                  .max_sequences = 3, .step_us = 10, .on_violation = {}};
+    world.fake = {.num_blocks = 4,
+                  .block_tokens = 8,
+                  .vocab_size = 50,
+                  .max_model_len = 32,
+                  .max_step_tokens = 10,
+                  .max_sequences = 3,
+                  .step_us = 10,
+                  .on_violation = {}};
     for (uint32_t i = 0; i < 3; ++i) {
       ClientPlan client;
       client.arrival_us = 1 + i * 10;

@@ -16,7 +16,8 @@ namespace {
 
 constexpr uint64_t kMaxSteps = 200'000;  // far above any run: reached only by a livelock
 
-Sha256Digest eight_bit_chain(const Sha256Digest& parent, std::span<const uint32_t> block_token_ids) {
+Sha256Digest eight_bit_chain(const Sha256Digest& parent,
+                             std::span<const uint32_t> block_token_ids) {
   Sha256Digest hash{};
   hash[0] = kv::sha256_chain(parent, block_token_ids)[0];
   return hash;
@@ -50,7 +51,9 @@ class World {
 executor::FakeOptions World::with_hooks(const WorldConfig& config, World* world) {
   executor::FakeOptions options = config.fake;
   options.clock = &world->clock_;
-  options.on_violation = [world](const std::string& what) { world->clients_.fail("backend: " + what); };
+  options.on_violation = [world](const std::string& what) {
+    world->clients_.fail("backend: " + what);
+  };
   return options;
 }
 
@@ -64,10 +67,11 @@ World::World(const WorldConfig& config, Planted planted)
 }
 
 void World::make_core(Planted planted) {
-  const kv::KvOptions kv_options = {.num_blocks = config_.fake.num_blocks,
-                                    .block_tokens = config_.fake.block_tokens,
-                                    .prefix_cache = config_.options.prefix_cache,
-                                    .chain_hash = config_.short_hash ? eight_bit_chain : kv::sha256_chain};
+  const kv::KvOptions kv_options = {
+      .num_blocks = config_.fake.num_blocks,
+      .block_tokens = config_.fake.block_tokens,
+      .prefix_cache = config_.options.prefix_cache,
+      .chain_hash = config_.short_hash ? eight_bit_chain : kv::sha256_chain};
   sched::Policy policy = std::move(sched::make_policy(config_.options.policy)).value();
   policy.admission = std::make_unique<PlantedAdmission>(std::move(policy.admission), planted);
   Result<std::unique_ptr<engine::EngineCore>> core =
@@ -92,11 +96,13 @@ void World::orders(uint64_t now_us) {
   clients_.act(core_.get(), now_us);
 }
 
-// A sequence makes progress whenever it is the oldest, so the steps of a run are bounded by its work.
+// A sequence makes progress whenever it is the oldest, so the steps of a run are bounded by its
+// work.
 uint64_t World::fair_share_of_steps() const {
   uint64_t positions = 0;
   for (const ClientPlan& c : config_.clients) {
-    positions += (c.request.prompt_token_ids.size() + c.request.sampling.max_tokens) * c.request.num_choices;
+    positions +=
+        (c.request.prompt_token_ids.size() + c.request.sampling.max_tokens) * c.request.num_choices;
   }
   return 2 * positions + 100;
 }
@@ -171,13 +177,16 @@ RunReport World::run() {
     check_end();
   }
   if (!clients_.failures().empty()) {
-    report_.failure = "after step " + std::to_string(report_.coverage.steps) + ": " + clients_.failures().front();
+    report_.failure =
+        "after step " + std::to_string(report_.coverage.steps) + ": " + clients_.failures().front();
   }
   return std::move(report_);
 }
 
 }  // namespace
 
-RunReport run_world(const WorldConfig& world, Planted planted) { return World(world, planted).run(); }
+RunReport run_world(const WorldConfig& world, Planted planted) {
+  return World(world, planted).run();
+}
 
 }  // namespace stet::sim

@@ -1,4 +1,5 @@
-// Runs one world: the real EngineCore on a FakeBackend under a virtual clock, checked after every step.
+// Runs one world: the real EngineCore on a FakeBackend under a virtual clock, checked after every
+// step.
 #pragma once
 
 #include <cstdint>

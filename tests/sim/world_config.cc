@@ -34,7 +34,8 @@ void draw_engine(Random& random, WorldConfig* world) {
   world->long_outputs = random.one_in(3);
 }
 
-// Prompts share prefixes in three ways: families with a common start, exact repeats, and continuations of earlier answers.
+// Prompts share prefixes in three ways: families with a common start, exact repeats, and
+// continuations of earlier answers.
 std::vector<uint32_t> draw_prompt(Random& random, const WorldConfig& world, uint32_t most) {
   const executor::FakeModel model(world.fake.seed, kVocab, world.fake.fault_period);
   std::vector<uint32_t> prompt;
@@ -61,16 +62,18 @@ std::vector<uint32_t> draw_prompt(Random& random, const WorldConfig& world, uint
 }
 
 Request draw_request(Random& random, const WorldConfig& world) {
-  const uint64_t capacity = std::min<uint64_t>(world.fake.max_model_len,
-                                               uint64_t{world.fake.num_blocks} * world.fake.block_tokens);
+  const uint64_t capacity = std::min<uint64_t>(
+      world.fake.max_model_len, uint64_t{world.fake.num_blocks} * world.fake.block_tokens);
   Request request;
   // Now and then too long on purpose: refused as never fitting.
-  const auto most = static_cast<uint32_t>(std::min<uint64_t>(capacity, random.one_in(4) ? 400 : 90));
+  const auto most =
+      static_cast<uint32_t>(std::min<uint64_t>(capacity, random.one_in(4) ? 400 : 90));
   request.prompt_token_ids = draw_prompt(random, world, most);
   SamplingParams& sampling = request.sampling;
   sampling.max_tokens = world.long_outputs ? random.between(20, 150) : random.between(1, 25);
   if (request.prompt_token_ids.size() + sampling.max_tokens > capacity && !random.one_in(10)) {
-    request.prompt_token_ids.resize(capacity - std::min<uint64_t>(capacity - 1, sampling.max_tokens));
+    request.prompt_token_ids.resize(capacity -
+                                    std::min<uint64_t>(capacity - 1, sampling.max_tokens));
     sampling.max_tokens = static_cast<uint32_t>(capacity - request.prompt_token_ids.size());
     sampling.max_tokens = std::max(sampling.max_tokens, 1U);
   }

@@ -1,4 +1,5 @@
-// A world of the simulator: one engine configuration and the clients that will meet it, all drawn from a seed.
+// A world of the simulator: one engine configuration and the clients that will meet it, all drawn
+// from a seed.
 #pragma once
 
 #include <cstdint>
@@ -22,7 +23,9 @@ class Random {
     return x ^ (x >> 31);
   }
   uint64_t below(uint64_t n) { return n == 0 ? 0 : next() % n; }
-  uint32_t between(uint32_t low, uint32_t high) { return low + static_cast<uint32_t>(below(high - low + 1)); }
+  uint32_t between(uint32_t low, uint32_t high) {
+    return low + static_cast<uint32_t>(below(high - low + 1));
+  }
   bool one_in(uint64_t n) { return below(n) == 0; }
   template <class T>
   T pick(std::initializer_list<T> values) {
@@ -78,11 +81,12 @@ struct WorldConfig {
   uint64_t seed = 0;
   executor::FakeOptions fake;
   engine::EngineOptions options;
-  bool short_hash = false;       // an 8-bit chain hash: collisions everywhere, outputs still right
-  bool true_lengths = false;     // every request brings its own length as a hint: an oracle
-  bool long_outputs = false;     // outputs outgrow the prompts: blocks run short under aggressive admission
-  uint64_t drain_at_us = 0;      // begin_drain
-  uint64_t abort_at_us = 0;      // abort_all
+  bool short_hash = false;    // an 8-bit chain hash: collisions everywhere, outputs still right
+  bool true_lengths = false;  // every request brings its own length as a hint: an oracle
+  bool long_outputs =
+      false;  // outputs outgrow the prompts: blocks run short under aggressive admission
+  uint64_t drain_at_us = 0;         // begin_drain
+  uint64_t abort_at_us = 0;         // abort_all
   std::vector<ClientPlan> clients;  // by arrival
 };
 

@@ -1,5 +1,5 @@
-// The engine: a step thread that owns requests, schedule and KV metadata, a bounded inbox in front of it, and one sink
-// behind it. It computes tokens; text, transports and users are outside.
+// The engine: a step thread that owns requests, schedule and KV metadata, a bounded inbox in front
+// of it, and one sink behind it. It computes tokens; text, transports and users are outside.
 #pragma once
 
 #include <cstdint>
@@ -41,11 +41,12 @@ struct EngineEvent {
   uint32_t choice = 0;
   uint32_t first_output_pos = 0;  // of tokens[0] within the choice
   std::vector<EngineToken> tokens{};
-  FinishReason reason = FinishReason::kStop;   // kChoiceFinished
-  int64_t stop_token_id = -1;                  // kChoiceFinished by a stop token, else -1
+  FinishReason reason = FinishReason::kStop;  // kChoiceFinished
+  int64_t stop_token_id = -1;                 // kChoiceFinished by a stop token, else -1
   // kRequestEnded:
-  Status status{};              // OK, CANCELLED, DEADLINE_EXCEEDED, INTERNAL (non_finite), UNAVAILABLE (drain_timeout)
-  std::string error_reason{};    // reason of api.md sec. 3 when not OK
+  Status status{};  // OK, CANCELLED, DEADLINE_EXCEEDED, INTERNAL (non_finite), UNAVAILABLE
+                    // (drain_timeout)
+  std::string error_reason{};  // reason of api.md sec. 3 when not OK
   uint32_t cached_prompt_tokens = 0;
   uint32_t num_preemptions = 0;
   RequestTimes times{};
@@ -62,8 +63,9 @@ class EventSink {
 enum class Refusal : uint8_t { kNone, kQueueFull, kDraining, kStopped, kNeverFits, kDegraded };
 struct Submission {
   Refusal refusal = Refusal::kNone;
-  RequestId id;                 // valid when kNone; events of it may already be under way
-  uint64_t limit = 0;           // the bound that refused, and what was asked (tokens for kNeverFits, else requests or tokens)
+  RequestId id;        // valid when kNone; events of it may already be under way
+  uint64_t limit = 0;  // the bound that refused, and what was asked (tokens for kNeverFits, else
+                       // requests or tokens)
   uint64_t requested = 0;
   uint64_t retry_after_us = 0;  // forecast for kQueueFull
 };
@@ -71,11 +73,11 @@ struct Submission {
 struct EngineOptions {
   std::string policy = "fcfs_conservative";
   bool prefix_cache = true;
-  uint32_t max_running = 0;             // sequences; 0 = derived from the backend
+  uint32_t max_running = 0;  // sequences; 0 = derived from the backend
   uint32_t max_queued_requests = 256;
   uint64_t max_queued_prompt_tokens = 0;  // 0 = 4 x KV capacity
   uint64_t queue_timeout_us = 60'000'000;
-  uint32_t chunk_cap = 0;  // largest prefill chunk; 0 = the token budget
+  uint32_t chunk_cap = 0;                // largest prefill chunk; 0 = the token budget
   std::string model_name = "default";    // metric label
   std::string cache_dtype = "bfloat16";  // metric label of the cache's element type
 };
@@ -96,16 +98,19 @@ struct EngineStats {
 class Engine {
  public:
   // `backend`, `sink`, `clock` and `metrics` must outlive the engine.
-  static Result<std::unique_ptr<Engine>> create(executor::Backend* backend, EventSink* sink, const Clock* clock,
-                                                obs::Metrics* metrics, EngineOptions options);
+  static Result<std::unique_ptr<Engine>> create(executor::Backend* backend, EventSink* sink,
+                                                const Clock* clock, obs::Metrics* metrics,
+                                                EngineOptions options);
   virtual ~Engine() = default;
 
   virtual void start() = 0;  // starts the step thread
-  // Takes a queue slot atomically (requests and prompt tokens) or refuses with the bound that is full.
+  // Takes a queue slot atomically (requests and prompt tokens) or refuses with the bound that is
+  // full.
   virtual Submission submit(Request request) = 0;
   // Honoured at the next step border, in any phase. Unknown or ended ids are ignored.
   virtual void cancel(RequestId request) = 0;
-  // The text stage ends one choice (a stop string): no further events of that choice; the request ends OK when all choices have.
+  // The text stage ends one choice (a stop string): no further events of that choice; the request
+  // ends OK when all choices have.
   virtual void finish_choice(RequestId request, uint32_t choice) = 0;
   // A slow reader: its sequences leave the batch until unparked.
   virtual void set_parked(RequestId request, bool parked) = 0;
@@ -115,7 +120,8 @@ class Engine {
   virtual void abort_all() = 0;
   virtual void stop() = 0;  // abort_all, then joins the step thread
   virtual EngineStats stats() const = 0;
-  virtual uint32_t max_model_len() const = 0;  // min(model context, what the KV pool holds for one sequence)
+  virtual uint32_t max_model_len()
+      const = 0;  // min(model context, what the KV pool holds for one sequence)
 };
 
 }  // namespace stet::engine

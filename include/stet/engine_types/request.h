@@ -14,18 +14,20 @@ namespace stet {
 enum class ServiceClass : uint8_t { kInteractive, kBatch };
 
 struct Request {
-  RequestId id;                      // set by Engine::submit
-  std::string name;                  // the client's request_id, for logs
+  RequestId id;                            // set by Engine::submit
+  std::string name;                        // the client's request_id, for logs
   std::vector<uint32_t> prompt_token_ids;  // >= 1
-  std::vector<uint32_t> output_token_ids;  // non-empty only for Resume: tokens that were sampled before (n = 1)
+  std::vector<uint32_t>
+      output_token_ids;  // non-empty only for Resume: tokens that were sampled before (n = 1)
   SamplingParams sampling;
-  uint32_t num_choices = 1;  // n: that many Sequences
-  uint64_t deadline_us = 0;  // on the engine's Clock; 0 = none
+  uint32_t num_choices = 1;    // n: that many Sequences
+  uint64_t deadline_us = 0;    // on the engine's Clock; 0 = none
   uint8_t priority_class = 4;  // 0..7, 7 first
   ServiceClass service_class = ServiceClass::kInteractive;
   uint32_t expected_output_tokens = 0;  // the client's hint; 0 = none. Never shows in the answer
   std::string tenant;
-  Sha256Digest cache_namespace{};  // root of the prefix-cache hash chain (C8): numerics id, tenant salt, cache_salt
+  Sha256Digest cache_namespace{};  // root of the prefix-cache hash chain (C8): numerics id, tenant
+                                   // salt, cache_salt
 };
 
 enum class FinishReason : uint8_t {

@@ -1,5 +1,6 @@
-// What a backend receives for one step, and what it gives back. Flat arrays, no pointers: a worker may live in another
-// process. Made by KvCache::commit(plan) and the engine; consumed by Backend::submit.
+// What a backend receives for one step, and what it gives back. Flat arrays, no pointers: a worker
+// may live in another process. Made by KvCache::commit(plan) and the engine; consumed by
+// Backend::submit.
 #pragma once
 
 #include <cstdint>
@@ -11,12 +12,12 @@
 
 namespace stet {
 
-// All a backend needs to (re)build the sampling state of a sequence. First start, re-admission after preemption, worker
-// loss and Resume all send the same record.
+// All a backend needs to (re)build the sampling state of a sequence. First start, re-admission
+// after preemption, worker loss and Resume all send the same record.
 struct NewSequence {
   SeqId seq;
   SamplingParams sampling;
-  uint32_t choice = 0;  // index within the request: part of the sampling counter (C7)
+  uint32_t choice = 0;      // index within the request: part of the sampling counter (C7)
   uint32_t max_blocks = 0;  // blocks it can ever hold: an address range is reserved for that many
   std::vector<uint32_t> prompt_token_ids;
   std::vector<uint32_t> output_token_ids;
@@ -31,10 +32,12 @@ enum class KvOpKind : uint8_t {
   kDropFront,  // forget blocks before `first` (sliding window)
   kDestroy,    // forget the sequence: table and sampling state
   kCopy,       // copy slots[0] to slots[1], no table involved
-  kReplace,    // block `first` becomes a read-only alias of slots[0], which holds equal bytes (duplicate content)
+  kReplace,    // block `first` becomes a read-only alias of slots[0], which holds equal bytes
+               // (duplicate content)
 };
 
-// One operation on a sequence's block table; applied in order, before the rows of the step are computed.
+// One operation on a sequence's block table; applied in order, before the rows of the step are
+// computed.
 struct KvOp {
   KvOpKind kind = KvOpKind::kAppend;
   uint8_t group = 0;  // KV group (layers with one KV shape and lifetime)

@@ -1,4 +1,5 @@
-// The plan of one step: what the scheduler decided. A value: comparable, printable, no pointers, no time.
+// The plan of one step: what the scheduler decided. A value: comparable, printable, no pointers, no
+// time.
 #pragma once
 
 #include <cstdint>
@@ -14,7 +15,7 @@ struct ScheduledSeq {
   uint32_t first_pos = 0;             // == the sequence's num_computed_tokens
   uint32_t num_scheduled_tokens = 0;  // >= 1
   uint32_t num_new_blocks = 0;
-  bool sample = false;                // the last of these positions gives a token
+  bool sample = false;  // the last of these positions gives a token
   friend bool operator==(const ScheduledSeq&, const ScheduledSeq&) = default;
 };
 
@@ -26,8 +27,8 @@ struct PrefixGroup {
   friend bool operator==(const PrefixGroup&, const PrefixGroup&) = default;
 };
 
-// A choice that starts from a running sibling: it shares the source's full blocks below its first_pos and copies the
-// partial one (kv.md sec. 6).
+// A choice that starts from a running sibling: it shares the source's full blocks below its
+// first_pos and copies the partial one (kv.md sec. 6).
 struct ForkedSeq {
   SeqId seq;
   SeqId source;
@@ -38,8 +39,9 @@ struct StepPlan {
   uint64_t step = 0;
   std::vector<ScheduledSeq> scheduled;  // decodes first, then prefill chunks
   std::vector<SeqId> admitted;          // left the queue in this step; each is also in `scheduled`
-  std::vector<ForkedSeq> forks;         // those of `admitted` that start from a sibling, not from the prefix cache
-  std::vector<SeqId> preempted;         // give up all blocks and return to the queue
+  std::vector<ForkedSeq>
+      forks;  // those of `admitted` that start from a sibling, not from the prefix cache
+  std::vector<SeqId> preempted;  // give up all blocks and return to the queue
   std::vector<PrefixGroup> groups;
 
   bool empty() const { return scheduled.empty() && preempted.empty(); }
