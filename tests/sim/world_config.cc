@@ -199,11 +199,12 @@ WorldConfig make_misled_world(uint64_t seed) {
     client.request.expected_output_tokens = 1;
     SamplingParams& sampling = client.request.sampling;
     sampling.max_tokens = sampling.min_tokens = random.between(100, 250);
-    sampling.stop_token_ids = {7};  // barred by min_tokens, but the engine cannot know that none will come
+    sampling.stop_token_ids = {
+        7};  // barred by min_tokens, but the engine cannot know that none will come
   }
-  std::stable_sort(world.clients.begin(), world.clients.end(), [](const ClientPlan& a, const ClientPlan& b) {
-    return a.arrival_us < b.arrival_us;
-  });
+  std::stable_sort(
+      world.clients.begin(), world.clients.end(),
+      [](const ClientPlan& a, const ClientPlan& b) { return a.arrival_us < b.arrival_us; });
   return world;
 }
 
