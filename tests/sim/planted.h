@@ -135,6 +135,13 @@ class PlantedAdmission final : public sched::AdmissionPolicy {
     if (planted_ == Planted::kPrefillTimeIgnored) {
       view_.max_step_tokens = view_.chunk_cap = 1U << 30;
     }
+    if (planted_ == Planted::kPreemptionsForgotten) {
+      running_.assign(view.running.begin(), view.running.end());
+      for (sched::RunningSeq& s : running_) {
+        s.num_preemptions = 0;
+      }
+      view_.running = running_;
+    }
     inner_->begin(view_);
   }
   sched::Verdict fits(const sched::WaitingSeq& candidate, const sched::PoolState& pool) override {
@@ -149,11 +156,15 @@ class PlantedAdmission final : public sched::AdmissionPolicy {
       candidate.num_known_tokens =
           std::min(candidate.num_known_tokens, candidate.first_pos + chunk_);
     }
+    if (planted_ == Planted::kPreemptionsForgotten) {
+      candidate.num_preemptions = 0;
+    }
     return candidate;
   }
   const std::unique_ptr<sched::AdmissionPolicy> inner_;
   const Planted planted_;
   sched::SchedView view_;
+  std::vector<sched::RunningSeq> running_;
   uint32_t chunk_ = 0;
 };
 

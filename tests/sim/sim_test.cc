@@ -67,14 +67,27 @@ TEST(Simulator, WithTrueLengthsPastFutureNeverPreempts) {
   EXPECT_GT(misled, 100u);
 }
 
+// Checked per request by the clients (scheduler.md sec. 8, 4).
+TEST(Simulator, WhenPredictionFailsNobodyIsPreemptedMoreThanThreeTimes) {
+  uint64_t preemptions = 0;
+  for (uint64_t seed = 0; seed < 60; ++seed) {
+    const WorldConfig world = make_misled_world(seed);
+    preemptions += preemptions_of(world, seed % 2 == 0 ? "past_future" : "past_future_sampled");
+  }
+  EXPECT_GT(preemptions, 1000u);
+}
+
 // A planted fault must be found within a few hundred seeds: by a checker, or by an invariant that
 // aborts.
 class PlantedFault : public testing::TestWithParam<Planted> {};
 
 void hunt(Planted planted) {
   for (uint64_t seed = 0; seed < 600; ++seed) {
-    WorldConfig world = seed % 3 == 0 ? make_crowded_world(seed) : make_world(seed);
-    if (seed % 3 == 0) {
+    WorldConfig world = make_world(seed);
+    if (seed % 5 == 0) {
+      world = make_misled_world(seed);
+    } else if (seed % 3 == 0) {
+      world = make_crowded_world(seed);
       give_true_lengths(&world);
     }
     const RunReport report = run_world(world, planted);

@@ -190,6 +190,27 @@ WorldConfig make_crowded_world(uint64_t seed) {
   return world;
 }
 
+WorldConfig make_misled_world(uint64_t seed) {
+  Random random(seed * 0x2545F4914F6CDD1DULL + 3);
+  WorldConfig world = make_crowded_world(seed);
+  world.fake.block_tokens = random.pick({1U, 4U});
+  world.fake.num_blocks = 400 / world.fake.block_tokens;
+  for (ClientPlan& client : world.clients) {
+    client.arrival_us = 1 + random.below(400'000);
+    client.request.prompt_token_ids.resize(random.between(1, 30), 7);
+    client.request.priority_class = static_cast<uint8_t>(random.below(8));
+    client.request.expected_output_tokens = 1;
+    SamplingParams& sampling = client.request.sampling;
+    sampling.max_tokens = sampling.min_tokens = random.between(100, 250);
+    sampling.stop_token_ids = {
+        7};  // barred by min_tokens, but the engine cannot know that none will come
+  }
+  std::stable_sort(
+      world.clients.begin(), world.clients.end(),
+      [](const ClientPlan& a, const ClientPlan& b) { return a.arrival_us < b.arrival_us; });
+  return world;
+}
+
 void give_true_lengths(WorldConfig* world) {
   const executor::FakeModel model(world->fake.seed, world->fake.vocab_size,
                                   world->fake.fault_period);
@@ -226,6 +247,7 @@ const char* planted_name(Planted planted) {
     case Planted::kNamespacesMixed: return "namespaces_mixed";
     case Planted::kDestroyDropped: return "destroy_dropped";
     case Planted::kFirstChunkAdmission: return "first_chunk_admission";
+    case Planted::kPreemptionsForgotten: return "preemptions_forgotten";
     case Planted::kPrefillTimeIgnored: return "prefill_time_ignored";
   }
   return "?";

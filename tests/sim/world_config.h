@@ -52,17 +52,18 @@ enum class Planted : uint8_t {
   kEndTwice,
   kEndLost,
   kNamespacesMixed,
-  kDestroyDropped,       // the backend never forgets a sequence
-  kFirstChunkAdmission,  // admission looks at the first chunk of a prompt, not at all of it
-  kPrefillTimeIgnored,   // admission believes that prompts are computed at once (s_j = 0)
+  kDestroyDropped,        // the backend never forgets a sequence
+  kFirstChunkAdmission,   // admission looks at the first chunk of a prompt, not at all of it
+  kPreemptionsForgotten,  // admission does not know who has yielded, and how often
+  kPrefillTimeIgnored,    // admission believes that prompts are computed at once (s_j = 0)
 };
 constexpr Planted kAllPlanted[] = {
-    Planted::kReleaseForgotten,  Planted::kReferenceLeaked,  Planted::kDoubleFree,
-    Planted::kPublishedTooEarly, Planted::kCancelIgnored,    Planted::kCopyDropped,
-    Planted::kReplaceDropped,    Planted::kTokenFromCompany, Planted::kBudgetExceeded,
-    Planted::kFaultHidden,       Planted::kEndTwice,         Planted::kEndLost,
-    Planted::kNamespacesMixed,   Planted::kDestroyDropped,   Planted::kFirstChunkAdmission,
-    Planted::kPrefillTimeIgnored};
+    Planted::kReleaseForgotten,     Planted::kReferenceLeaked,   Planted::kDoubleFree,
+    Planted::kPublishedTooEarly,    Planted::kCancelIgnored,     Planted::kCopyDropped,
+    Planted::kReplaceDropped,       Planted::kTokenFromCompany,  Planted::kBudgetExceeded,
+    Planted::kFaultHidden,          Planted::kEndTwice,          Planted::kEndLost,
+    Planted::kNamespacesMixed,      Planted::kDestroyDropped,    Planted::kFirstChunkAdmission,
+    Planted::kPreemptionsForgotten, Planted::kPrefillTimeIgnored};
 const char* planted_name(Planted planted);
 
 // What a client does besides waiting. 0 = does not happen.
@@ -94,6 +95,9 @@ WorldConfig make_world(uint64_t seed);
 // Many requests at once, prompts of many steps, a pool that holds a dozen of them: memory decides,
 // and it is the lengths that admission has to know. No cancels, no priorities.
 WorldConfig make_crowded_world(uint64_t seed);
+// The same with hints of one token for outputs of hundreds, and priorities: prediction fails all
+// the time.
+WorldConfig make_misled_world(uint64_t seed);
 // Gives every request the length of its longest choice as `expected_output_tokens`.
 void give_true_lengths(WorldConfig* world);
 bool predicts(const WorldConfig& world);  // its policy is one of past_future's kind
