@@ -151,6 +151,7 @@ async def _one_long(daemon):
 def test_exit_codes(flags, code, says):
     import subprocess
     from conftest import BIN
-    result = subprocess.run([str(BIN / "stetd"), *flags], capture_output=True, text=True, timeout=20)
+    free_ports = ["--grpc", "127.0.0.1:0", "--openai", "127.0.0.1:0"]
+    result = subprocess.run([str(BIN / "stetd"), *flags, *free_ports], capture_output=True, text=True, timeout=20)
     assert result.returncode == code
     assert says in result.stderr
