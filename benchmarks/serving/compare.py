@@ -134,7 +134,7 @@ def markdown(report):
     names, workloads = report["servers"], report["workloads"]
     lines = ["# Stet beside its peers", "", f"{report['machine']}; {report['started']}; {report['rounds']} rounds, medians (range). Made by:", "",
              "```", report["command"], "```", "",
-             "| workload | unit | " + " | ".join(names) + " | " + " | ".join(f"stet / {n}" for n in names[1:]) + " |",
+             "| " + " | ".join(["workload", "unit", *names, *(f"stet / {n}" for n in names[1:])]) + " |",
              "|---|---|" + "---|" * (2 * len(names) - 1)]
     for w in workloads:
         rows = [report["medians"][n][w] for n in names]

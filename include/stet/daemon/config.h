@@ -1,7 +1,7 @@
 // Configuration of stetd: flag > environment > file > default, one schema
 // (proto/stet/config/v1/config.proto), one table of defaults and ranges
-// (src/daemon/config_table.h). Everything is generic over the descriptor: a new field is one line
-// in the schema and one row in the table.
+// (src/daemon/config_table.cc). Everything here is generic over the descriptor: a new field is one
+// line in the schema, one row in the table, and its consumer (src/daemon/options.cc).
 #pragma once
 
 #include <map>

@@ -1,5 +1,5 @@
-// Where steps are computed. CPU, CUDA and Fake are Backends; the engine knows nothing else of a
-// device.
+// Where steps are computed. CPU and Fake are Backends (CUDA will be one); the engine knows nothing
+// else of a device.
 #pragma once
 
 #include <cstdint>

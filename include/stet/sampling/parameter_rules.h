@@ -35,7 +35,7 @@ struct ParameterRule {
   double max;
   bool min_exclusive;
   ParameterMax max_from;
-  const char* cap;           // configuration field for kCap: "limits.max_choices"; else null
+  const char* cap;           // configuration field for kCap: "limits.max_n"; else null
   double hard_max;           // for kCap: what the cap may be raised to; else 0
   const char* default_text;  // as docs/parameters.md prints it
   const char* notes;
