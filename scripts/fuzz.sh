@@ -24,7 +24,7 @@ seconds=$1
 jobs=$2
 cd "$(dirname "$0")/.."
 cmake --preset fuzz >/dev/null
-targets=$(ninja -C build/fuzz -t targets all | sed -n 's/^\([a-z_]*_fuzz\): phony$/\1/p')
+targets=$(ninja -C build/fuzz -t targets all | sed -n 's/^\([a-z_]*_fuzz\): phony$/\1/p' | grep -v '^cmake_')
 [ -n "$targets" ] || { echo "fuzz.sh: no fuzz targets found" >&2; exit 70; }
 cmake --build build/fuzz -j "$jobs" --target $targets
 echo "fuzzing, $seconds s each, $jobs at a time: $(echo $targets)"
