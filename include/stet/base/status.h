@@ -75,10 +75,10 @@ Status internal_error(std::string message);
 template <class T>
 class [[nodiscard]] Result {
  public:
-  Result(T value)
-      : value_(std::move(value)) {}  // NOLINT(google-explicit-constructor): `return value;`
-  Result(Status status)
-      : status_(std::move(status)) {  // NOLINT(google-explicit-constructor): `return error;`
+  Result(T value)  // NOLINT(google-explicit-constructor): `return value;`
+      : value_(std::move(value)) {}
+  Result(Status status)  // NOLINT(google-explicit-constructor): `return error;`
+      : status_(std::move(status)) {
     STET_CHECK(!status_.ok(), "a Result without a value needs an error");
   }
 
