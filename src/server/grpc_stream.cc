@@ -108,7 +108,7 @@ class Stream final : public CallEvents {
  private:
   void write_next() {
     writing_ = true;
-    current_ = std::move(waiting_.front());  // lives until write_done
+    current_ = waiting_.front();  // shares the slices; lives until write_done
     waiting_.pop_front();
     if (call_) {
       call_->set_busy(true);

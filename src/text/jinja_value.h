@@ -58,24 +58,23 @@ class Value {
  public:
   using Text = std::shared_ptr<const OriginText>;
   Value() : v_(Undefined{}) {}
-  Value(Undefined u)
-      : v_(std::move(u)) {}    // NOLINT(google-explicit-constructor): values convert freely
-  Value(None n) : v_(n) {}     // NOLINT(google-explicit-constructor)
-  Value(bool b) : v_(b) {}     // NOLINT(google-explicit-constructor)
-  Value(int64_t i) : v_(i) {}  // NOLINT(google-explicit-constructor)
-  Value(double d) : v_(d) {}   // NOLINT(google-explicit-constructor)
-  Value(OriginText t)
-      : v_(std::make_shared<const OriginText>(std::move(t))) {
-  }                                                           // NOLINT(google-explicit-constructor)
-  Value(Text t) : v_(std::move(t)) {}                         // NOLINT(google-explicit-constructor)
-  Value(std::shared_ptr<const List> l) : v_(std::move(l)) {}  // NOLINT(google-explicit-constructor)
-  Value(std::shared_ptr<const Dict> d) : v_(std::move(d)) {}  // NOLINT(google-explicit-constructor)
-  Value(std::shared_ptr<LoopState> l) : v_(std::move(l)) {}   // NOLINT(google-explicit-constructor)
-  Value(Namespace* n) : v_(n) {}                              // NOLINT(google-explicit-constructor)
-  Value(const Macro* m) : v_(m) {}                            // NOLINT(google-explicit-constructor)
-  Value(BoundMethod m) : v_(std::move(m)) {}                  // NOLINT(google-explicit-constructor)
-  Value(Builtin b) : v_(std::move(b)) {}                      // NOLINT(google-explicit-constructor)
-  Value(const char*) = delete;                                // a string needs an origin
+  // NOLINTBEGIN(google-explicit-constructor): values convert freely
+  Value(Undefined u) : v_(std::move(u)) {}
+  Value(None n) : v_(n) {}
+  Value(bool b) : v_(b) {}
+  Value(int64_t i) : v_(i) {}
+  Value(double d) : v_(d) {}
+  Value(OriginText t) : v_(std::make_shared<const OriginText>(std::move(t))) {}
+  Value(Text t) : v_(std::move(t)) {}
+  Value(std::shared_ptr<const List> l) : v_(std::move(l)) {}
+  Value(std::shared_ptr<const Dict> d) : v_(std::move(d)) {}
+  Value(std::shared_ptr<LoopState> l) : v_(std::move(l)) {}
+  Value(Namespace* n) : v_(n) {}
+  Value(const Macro* m) : v_(m) {}
+  Value(BoundMethod m) : v_(std::move(m)) {}
+  Value(Builtin b) : v_(std::move(b)) {}
+  // NOLINTEND(google-explicit-constructor)
+  Value(const char*) = delete;  // a string needs an origin
 
   static Value list(std::vector<Value> items, ListKind kind = ListKind::kList);
   static Value data(std::string_view text) { return OriginText(text, Origin::kData); }
