@@ -161,14 +161,15 @@ void KvCache::share_prefix(Entry& e, uint32_t num_blocks, SeqId fork_source, Ste
 }
 
 BlockId KvCache::take_block() {
-  if (const std::optional<BlockId> block = pool_.take_free()) {
-    return *block;
+  std::optional<BlockId> block = pool_.take_free();
+  if (!block) {
+    const BlockId victim = pool_.oldest_cached();
+    STET_CHECK(victim != kNoBlock, "commit counted the available blocks");
+    index_.erase(victim);  // checks that it is a leaf
+    pool_.reclaim(victim);
+    block = pool_.take_free();
   }
-  const BlockId victim = pool_.oldest_cached();
-  STET_CHECK(victim != kNoBlock, "commit counted the available blocks");
-  index_.erase(victim);  // checks that it is a leaf
-  pool_.reclaim(victim);
-  return *pool_.take_free();
+  return block.value_or(kNoBlock);  // there is one: a reclaimed block is free
 }
 
 void KvCache::append_blocks(Entry& e, const ScheduledSeq& s, SeqId fork_source, StepBatch* batch) {
