@@ -46,9 +46,11 @@ Status check_options(const EngineOptions& options, const executor::BackendInfo& 
 Result<std::unique_ptr<EngineCore>> EngineCore::create(EngineParts parts) {
   const executor::BackendInfo& info = parts.backend->info();
   STET_RETURN_IF_ERROR(check_options(parts.options, info));
-  STET_ASSIGN_OR_RETURN(sched::Policy named, sched::make_policy(parts.options.policy));
-  sched::Policy policy =
-      parts.policy ? *std::exchange(parts.policy, std::nullopt) : std::move(named);
+  STET_ASSIGN_OR_RETURN(sched::Policy policy, sched::make_policy(parts.options.policy));
+  if (parts.policy) {
+    policy = std::move(*parts.policy);
+    parts.policy.reset();
+  }
   STET_ASSIGN_OR_RETURN(sched::Policy drain_policy, sched::make_policy(parts.options.policy));
   STET_ASSIGN_OR_RETURN(sched::Policy conservative, sched::make_policy("fcfs_conservative"));
   drain_policy.admission = std::move(conservative.admission);
