@@ -32,7 +32,7 @@ Value replace_filter(Interpreter& run, const Value& input, Args& args) {
   // Checked before the work: the result may be |text| x |to| long.
   const size_t most = std::min(from.empty() ? text.size() + 1 : text.size() / from.size(),
                                max_count < 0 ? SIZE_MAX : static_cast<size_t>(max_count));
-  if (to.size() != 0 && most > run.max_text_bytes() / to.size() && to.size() > from.size()) {
+  if (!to.empty() && most > run.max_text_bytes() / to.size() && to.size() > from.size()) {
     run.charge(most * to.size() / 1024);
   }
   return run.text(replace(text, from, to, max_count));

@@ -127,6 +127,7 @@ class JsonWriter {
 
   void write_dict(const Dict& dict, int level) {
     std::vector<const std::pair<Value, Value>*> items;
+    items.reserve(dict.items.size());
     for (const auto& item : dict.items) {
       items.push_back(&item);
     }

@@ -64,14 +64,14 @@ std::partial_ordering compare_mixed(int64_t a, double b) {
   }
   const double whole = std::trunc(b);  // in range of int64_t, and exact there
   const auto by_whole = compare_integers(a, static_cast<int64_t>(whole));
-  return by_whole != 0 ? std::partial_ordering(by_whole) : whole <=> b;
+  return std::is_neq(by_whole) ? std::partial_ordering(by_whole) : whole <=> b;
 }
 std::partial_ordering compare_numbers(const Value& a, const Value& b) {
   if (a.is_float() && b.is_float()) {
     return *a.get<double>() <=> *b.get<double>();
   }
   if (a.is_float()) {
-    return 0 <=> compare_mixed(as_int(b), *a.get<double>());
+    return 0 <=> compare_mixed(as_int(b), *a.get<double>());  // NOLINT(modernize-use-nullptr)
   }
   return b.is_float() ? compare_mixed(as_int(a), *b.get<double>())
                       : compare_integers(as_int(a), as_int(b));
@@ -267,7 +267,7 @@ void Dict::set(const Value& key, Value value) {
 
 bool equal(const Value& a, const Value& b) {
   if (a.is_number() && b.is_number()) {
-    return compare_numbers(a, b) == 0;
+    return std::is_eq(compare_numbers(a, b));
   }
   if (a.text() != nullptr && b.text() != nullptr) {
     return a.text()->str() == b.text()->str();
@@ -291,7 +291,7 @@ bool equal(const Value& a, const Value& b) {
 
 bool less(const Value& a, const Value& b) {
   if (a.is_number() && b.is_number()) {
-    return compare_numbers(a, b) < 0;
+    return std::is_lt(compare_numbers(a, b));
   }
   if (a.text() != nullptr && b.text() != nullptr) {
     return a.text()->str() < b.text()->str();  // UTF-8 order is code point order
