@@ -49,7 +49,7 @@ google::rpc::Status with_request_id(google::rpc::Status status, const std::strin
   return status;
 }
 
-ApiError::ApiError(StatusCode code, std::string_view reason, std::string message)
+ApiError::ApiError(StatusCode code, std::string_view reason, std::string_view message)
     : code_(code), reason_(reason), message_(clipped(message, kMaxMessageBytes)) {}
 
 ApiError::ApiError(std::vector<Violation> violations)

@@ -59,7 +59,7 @@ struct Violation {
 // External synchronisation.
 class ApiError {
  public:
-  ApiError(StatusCode code, std::string_view reason, std::string message);
+  ApiError(StatusCode code, std::string_view reason, std::string_view message);
   // INVALID_ARGUMENT with the first violation's reason and text as reason and message. `violations`
   // is not empty.
   explicit ApiError(std::vector<Violation> violations);

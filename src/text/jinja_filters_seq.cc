@@ -125,6 +125,7 @@ template <class Key>
 std::vector<Value> sorted(Interpreter& run, const std::vector<Value>& items, bool reverse,
                           Key key) {
   std::vector<std::pair<Value, Value>> keyed;
+  keyed.reserve(items.size());
   for (const Value& item : items) {
     keyed.emplace_back(key(item), item);
   }
@@ -133,6 +134,7 @@ std::vector<Value> sorted(Interpreter& run, const std::vector<Value>& items, boo
     return reverse ? run.less(b.first, a.first) : run.less(a.first, b.first);
   });
   std::vector<Value> out;
+  out.reserve(keyed.size());
   for (auto& one : keyed) {
     out.push_back(std::move(one.second));
   }
