@@ -78,6 +78,8 @@ struct EngineOptions {
   uint64_t max_queued_prompt_tokens = 0;  // 0 = 4 x KV capacity
   uint64_t queue_timeout_us = 60'000'000;
   uint32_t chunk_cap = 0;                // largest prefill chunk; 0 = the token budget
+  uint64_t ttft_target_us = 0;           // of requests that name none; 0 = none
+  uint64_t itl_target_us = 0;            // of requests that name none; 0 = none
   std::string model_name = "default";    // metric label
   std::string cache_dtype = "bfloat16";  // metric label of the cache's element type
 };

@@ -25,6 +25,8 @@ struct Request {
   uint8_t priority_class = 4;  // 0..7, 7 first
   ServiceClass service_class = ServiceClass::kInteractive;
   uint32_t expected_output_tokens = 0;  // the client's hint; 0 = none. Never shows in the answer
+  uint64_t ttft_target_us = 0;  // first token after so long, from submission; 0 = the engine's
+  uint64_t itl_target_us = 0;   // longest gap between two tokens; 0 = the engine's
   std::string tenant;
   Sha256Digest cache_namespace{};  // root of the prefix-cache hash chain (C8): numerics id, tenant
                                    // salt, cache_salt
