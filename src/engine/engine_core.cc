@@ -58,7 +58,8 @@ Result<std::unique_ptr<EngineCore>> EngineCore::create(EngineParts parts) {
     parts.kv =
         std::make_unique<kv::KvCache>(kv::KvOptions{.num_blocks = info.num_blocks,
                                                     .block_tokens = info.block_tokens,
-                                                    .prefix_cache = parts.options.prefix_cache});
+                                                    .prefix_cache = parts.options.prefix_cache,
+                                                    .eviction = parts.options.eviction});
   }
   const uint64_t capacity = uint64_t{info.num_blocks} * info.block_tokens;
   if (parts.options.max_queued_prompt_tokens == 0) {
@@ -83,7 +84,11 @@ EngineCore::EngineCore(EngineParts parts, const InboxLimits& limits, sched::Poli
       kv_(std::move(parts.kv)),
       metrics_(parts.metrics, options_, *kv_, max_model_len_),
       policy_(std::move(policy)),
-      drain_policy_(std::move(drain_policy)) {
+      drain_policy_(std::move(drain_policy)),
+      waiting_({.group_prefixes = policy_.order->groups_prefixes(),
+                .block_tokens = kv_->block_tokens(),
+                .group_window_us = std::max<uint64_t>(options_.group_window_us, 1)}) {
+  kv_->set_use_order(&waiting_);
   publish_stats(now_us());
 }
 
@@ -223,17 +228,25 @@ void EngineCore::add_waiting_to_view() {
   waiting_view_.clear();
   hit_blocks_.clear();
   hit_ranges_.clear();
+  leader_keys_.clear();
+  totals_.num_following = 0;
   if (running_.size() >= max_running_) {
     return;
   }
+  waiting_.prepare(now_us());
   const size_t most = std::min<size_t>(kAdmissionWindow, max_running_ - running_.size());
-  for (auto it = waiting_.begin(); it != waiting_.end() && waiting_view_.size() < most; ++it) {
-    const Sequence& s = **it;
+  for (SeqId id = waiting_.first(); id != SeqId{} && waiting_view_.size() < most;
+       id = waiting_.after(id)) {
+    const Sequence& s = *sequences_.at(id);
     SeqId fork_source;
     if (!may_start(s, &fork_source)) {
       continue;
     }
     const kv::PrefixHit hit = kv_->match(s.id, s.token_ids);
+    if (fork_source == SeqId{} && follows(s)) {
+      ++totals_.num_following;
+      continue;
+    }
     const bool fork = fork_source != SeqId{} && s.owner->prompt_len - 1 > hit.num_tokens;
     waiting_view_.push_back({.seq = s.id,
                              .order_key = s.owner->order_key,
@@ -291,6 +304,23 @@ bool EngineCore::may_start(const Sequence& s, SeqId* fork_source) const {
   return !sibling_runs && first_waiting->get() == &s;
 }
 
+// A shared prefix is computed once, even when all who share it arrive in one step: whoever would
+// compute tokens that a running sequence is computing, or one that is ahead of it in this view,
+// waits for them while others pass. A leader that is preempted or ends computes nothing any more,
+// so the oldest follower takes its place. scheduler.md sec. 6.
+bool EngineCore::follows(const Sequence& s) {
+  const uint64_t key = kv_->next_tokens_key(s.id);
+  if (key == 0) {
+    return false;
+  }
+  if (kv_->computing(key) ||
+      std::find(leader_keys_.begin(), leader_keys_.end(), key) != leader_keys_.end()) {
+    return true;
+  }
+  leader_keys_.push_back(key);
+  return false;
+}
+
 // Operations go with the next step, unless that step could not be built with them pending: the
 // backend would hold too many sequences, or one would return before its old self is destroyed.
 bool EngineCore::needs_flush() const {
@@ -311,6 +341,7 @@ void EngineCore::flush_ops() {
 // ---- commit and submit
 
 void EngineCore::requeue_preempted() {
+  const uint64_t now = now_us();
   for (SeqId id : plan_.preempted) {
     Sequence& s = *sequences_.at(id);
     running_.erase(std::find(running_.begin(), running_.end(), &s));
@@ -321,7 +352,7 @@ void EngineCore::requeue_preempted() {
     ++totals_.preemptions;
     learned_.on_preempt();
     metrics_.on_preempted();
-    waiting_.insert(&s);  // with its old place in the order
+    enqueue(s, true, now);  // with its old place in the order
   }
 }
 
@@ -344,7 +375,7 @@ void EngineCore::start_admitted(uint64_t now) {
   for (size_t i = 0; i < plan_.admitted.size(); ++i) {
     Sequence& s = *sequences_.at(plan_.admitted[i]);
     RequestState& state = *s.owner;
-    waiting_.erase(&s);
+    dequeue(s);
     s.status = SeqStatus::kRunning;
     s.num_computed_tokens = plan_.scheduled[first + i].first_pos;
     running_.insert(std::upper_bound(running_.begin(), running_.end(), &s, OlderThan{}), &s);

@@ -14,7 +14,6 @@
 #include <memory>
 #include <mutex>
 #include <optional>
-#include <set>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -28,6 +27,7 @@
 #include "stet/sched/output_lengths.h"
 #include "stet/sched/policy.h"
 #include "stet/sched/scheduler.h"
+#include "stet/sched/waiting_queue.h"
 
 namespace stet::engine {
 
@@ -77,6 +77,9 @@ class EngineCore {
   void take_inbox();
   void obey(Command& command, uint64_t now);
   void start_request(Request request, uint64_t submitted_us);
+  void enqueue(Sequence& s, bool returned, uint64_t now);
+  void dequeue(Sequence& s);
+  uint64_t late_at(const RequestState& state) const;
   void cancel_request(RequestId id, uint64_t ordered_us, uint64_t now);
   void finish_choice(RequestId id, uint32_t choice);
   void set_parked(RequestId id, bool parked);
@@ -93,6 +96,7 @@ class EngineCore {
   void note_hit(const sched::WaitingSeq& candidate);
   sched::OutputState output_state(const Sequence& s) const;
   bool may_start(const Sequence& s, SeqId* fork_source) const;
+  bool follows(const Sequence& s);
   bool needs_flush() const;
   void flush_ops();
   void start_admitted(uint64_t now);
@@ -129,7 +133,7 @@ class EngineCore {
 
   std::map<RequestId, std::unique_ptr<RequestState>> requests_;  // accepted and not ended
   std::unordered_map<SeqId, Sequence*> sequences_;               // of requests_
-  std::set<Sequence*, OlderThan> waiting_;
+  sched::WaitingQueue waiting_;
   std::vector<Sequence*> running_;  // oldest first
   uint32_t num_parked_ = 0;
   uint64_t next_seq_ = 1;
@@ -142,6 +146,7 @@ class EngineCore {
   std::vector<Command> commands_;
   std::vector<sched::RunningSeq> running_view_;
   std::vector<sched::WaitingSeq> waiting_view_;
+  std::vector<uint64_t> leader_keys_;                  // of waiting_view_: what they would compute
   std::vector<BlockId> hit_blocks_;                    // of waiting_view_, one after the other
   std::vector<std::pair<size_t, size_t>> hit_ranges_;  // beside waiting_view_: offset and number
   sched::SchedView view_;

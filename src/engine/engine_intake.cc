@@ -66,7 +66,7 @@ void EngineCore::start_request(Request request, uint64_t submitted_us) {
   requests_.emplace(r.request.id, std::move(state));
   note_expiry(r);
   for (const auto& s : r.choices) {
-    waiting_.insert(s.get());
+    enqueue(*s, false, now_us());
   }
   // A resumed choice may have been complete already.
   Ending ending = Ending::kLength;
@@ -81,6 +81,36 @@ void EngineCore::start_request(Request request, uint64_t submitted_us) {
   if (r.num_unfinished == 0) {
     end_request(r, ending, now_us());
   }
+}
+
+// When a request that has no token yet can no longer meet its TTFT target. BATCH ones have none.
+uint64_t EngineCore::late_at(const RequestState& state) const {
+  const uint64_t asked = state.request.ttft_target_us;
+  const uint64_t target = asked != 0 ? asked : options_.ttft_target_us;
+  const bool none = target == 0 || state.times.first_token_us != 0 ||
+                    state.request.service_class == ServiceClass::kBatch;
+  return none ? UINT64_MAX : state.times.submitted_us + target;
+}
+
+void EngineCore::enqueue(Sequence& s, bool returned, uint64_t now) {
+  const RequestState& state = *s.owner;
+  waiting_.insert({.seq = s.id,
+                   .order_key = state.order_key,
+                   .request = state.request.id.v,
+                   .choice = s.choice,
+                   .late_at_us = late_at(state),
+                   .returned = returned,
+                   .service_class = state.request.service_class,
+                   .num_prompt_tokens = state.prompt_len,
+                   .expected_outputs = learned_.lengths.expected_outputs(output_state(s)),
+                   .chain = kv_->hash_blocks(s.id, s.token_ids)},
+                  now);
+  kv_->set_waiting(s.id, true);
+}
+
+void EngineCore::dequeue(Sequence& s) {
+  waiting_.erase(s.id);
+  kv_->set_waiting(s.id, false);
 }
 
 void EngineCore::cancel_request(RequestId id, uint64_t ordered_us, uint64_t now) {
@@ -125,7 +155,7 @@ void EngineCore::set_parked(RequestId id, bool parked) {
       --num_parked_;
       s->status = SeqStatus::kWaiting;
       returned_before_destroy_ |= kv_->destroy_pending(s->id);
-      waiting_.insert(s.get());
+      enqueue(*s, true, now_us());
     }
   }
 }
@@ -134,7 +164,8 @@ void EngineCore::set_parked(RequestId id, bool parked) {
 
 uint64_t EngineCore::expiry_of(const RequestState& state) const {
   uint64_t expiry = state.request.deadline_us == 0 ? UINT64_MAX : state.request.deadline_us;
-  if (state.holds_queue_slot) {
+  // A job waits for as long as it has to: it was told what its class means.
+  if (state.holds_queue_slot && state.request.service_class != ServiceClass::kBatch) {
     expiry = std::min(expiry, state.times.submitted_us + options_.queue_timeout_us);
   }
   return expiry;

@@ -116,7 +116,7 @@ bool EngineCore::finish_if_done(Sequence& s, EngineEvent* event) {
 
 void EngineCore::leave(Sequence& s, SeqStatus status) {
   if (s.status == SeqStatus::kWaiting) {
-    waiting_.erase(&s);
+    dequeue(s);
   } else if (s.status == SeqStatus::kRunning) {
     running_.erase(std::find(running_.begin(), running_.end(), &s));
   } else if (s.status == SeqStatus::kParked) {
@@ -178,6 +178,7 @@ void EngineCore::publish_stats(uint64_t now) {
   totals_.num_running = static_cast<uint32_t>(running_.size());
   totals_.num_waiting = static_cast<uint32_t>(waiting_.size());
   totals_.num_parked = num_parked_;
+  totals_.num_late = static_cast<uint32_t>(waiting_.num_late());
   totals_.num_waiting_prompt_tokens = inbox_.num_queued_prompt_tokens();
   totals_.num_blocks = kv_->num_blocks();
   totals_.num_blocks_used = blocks.used();
@@ -197,6 +198,7 @@ EngineStats EngineCore::stats() const {
 
 Status EngineCore::check_integrity() const {
   STET_RETURN_IF_ERROR(kv_->check_integrity());
+  STET_RETURN_IF_ERROR(waiting_.check_integrity());
   if (totals_.accepted != totals_.ended + requests_.size()) {
     return internal_error("ledger: " + std::to_string(totals_.accepted) + " accepted, " +
                           std::to_string(totals_.ended) + " ended, " +
@@ -205,7 +207,7 @@ Status EngineCore::check_integrity() const {
   size_t live = 0;
   for (const auto& [id, s] : sequences_) {
     const bool running = std::find(running_.begin(), running_.end(), s) != running_.end();
-    const bool waiting = waiting_.count(s) != 0;
+    const bool waiting = waiting_.contains(id);
     const bool right = running == (s->status == SeqStatus::kRunning) &&
                        waiting == (s->status == SeqStatus::kWaiting);
     if (!right || s->status == SeqStatus::kFinished) {

@@ -50,7 +50,7 @@ void BlockPool::add_ref(BlockId block) {
   STET_CHECK(b.refs > 0 || (b.published && b.state != BlockState::kFree),
              "a free block has no content to share");
   if (b.state == BlockState::kCached) {
-    lru_remove(block);
+    cached_remove(block);
   }
   ++b.refs;
   set_state(block, BlockState::kShared);
@@ -79,7 +79,7 @@ void BlockPool::release(BlockId block, uint64_t fence) {
 void BlockPool::settle(BlockId block) {
   if (blocks_[block.v].published) {
     set_state(block, BlockState::kCached);
-    lru_push_back(block);
+    cached_push_back(block);
   } else {
     set_state(block, BlockState::kFree);
     free_.push_back(block);
@@ -107,24 +107,41 @@ void BlockPool::fence_passed(uint64_t step) {
 
 void BlockPool::reclaim(BlockId block) {
   STET_CHECK(state(block) == BlockState::kCached, "only a cached block is evicted");
-  lru_remove(block);
-  blocks_[block.v].published = false;
+  cached_remove(block);
+  blocks_[block.v].published = blocks_[block.v].wanted = false;
   set_state(block, BlockState::kFree);
   free_.push_back(block);
 }
 
-void BlockPool::lru_push_back(BlockId block) {
+void BlockPool::set_wanted(BlockId block, bool wanted) {
   Block& b = blocks_[block.v];
-  b.prev = lru_tail_;
-  b.next = kNoBlock;
-  (lru_tail_ == kNoBlock ? lru_head_ : blocks_[lru_tail_.v].next) = block;
-  lru_tail_ = block;
+  if (b.wanted == wanted) {
+    return;
+  }
+  const bool cached = b.state == BlockState::kCached;
+  if (cached) {
+    cached_remove(block);
+  }
+  b.wanted = wanted;
+  if (cached) {
+    cached_push_back(block);
+  }
 }
 
-void BlockPool::lru_remove(BlockId block) {
+void BlockPool::cached_push_back(BlockId block) {
   Block& b = blocks_[block.v];
-  (b.prev == kNoBlock ? lru_head_ : blocks_[b.prev.v].next) = b.next;
-  (b.next == kNoBlock ? lru_tail_ : blocks_[b.next.v].prev) = b.prev;
+  List& list = cached_[b.wanted ? 1 : 0];
+  b.prev = list.tail;
+  b.next = kNoBlock;
+  (list.tail == kNoBlock ? list.head : blocks_[list.tail.v].next) = block;
+  list.tail = block;
+}
+
+void BlockPool::cached_remove(BlockId block) {
+  Block& b = blocks_[block.v];
+  List& list = cached_[b.wanted ? 1 : 0];
+  (b.prev == kNoBlock ? list.head : blocks_[b.prev.v].next) = b.next;
+  (b.next == kNoBlock ? list.tail : blocks_[b.next.v].prev) = b.prev;
   b.prev = b.next = kNoBlock;
 }
 
@@ -135,10 +152,14 @@ Status BlockPool::check_lists(std::vector<uint8_t>* seen) const {
                             " stands wrongly on the free list");
     }
   }
-  for (BlockId block = lru_head_; block != kNoBlock; block = blocks_[block.v].next) {
-    if (state(block) != BlockState::kCached || (*seen)[block.v]++ != 0) {
-      return internal_error("block " + std::to_string(block.v) +
-                            " stands wrongly in the eviction order");
+  for (const bool wanted : {false, true}) {
+    for (BlockId block = cached_[wanted ? 1 : 0].head; block != kNoBlock;
+         block = blocks_[block.v].next) {
+      if (state(block) != BlockState::kCached || blocks_[block.v].wanted != wanted ||
+          (*seen)[block.v]++ != 0) {
+        return internal_error("block " + std::to_string(block.v) +
+                              " stands wrongly in the eviction order");
+      }
     }
   }
   for (const Quarantined& q : quarantine_) {

@@ -1,9 +1,11 @@
 #include "stet/kv/kv_cache.h"
 
 #include <algorithm>
+#include <cstring>
 #include <string>
 
 #include "src/kv/kv_entry.h"
+#include "src/kv/waiting_uses.h"
 #include "stet/base/check.h"
 
 namespace stet::kv {
@@ -12,7 +14,11 @@ KvCache::KvCache(const KvOptions& options)
     : options_(options),
       pool_(options.num_blocks),
       index_(options.prefix_cache ? options.num_blocks : 0, options.block_tokens),
-      ref_change_(options.num_blocks, 0) {}
+      ref_change_(options.num_blocks, 0) {
+  if (options.prefix_cache && options.eviction == Eviction::kFuture) {
+    uses_ = std::make_unique<WaitingUses>(&pool_, &index_, options.num_blocks);
+  }
+}
 
 KvCache::~KvCache() = default;
 
@@ -34,6 +40,7 @@ void KvCache::add_sequence(SeqId seq, const Sha256Digest& cache_namespace) {
 
 void KvCache::remove_sequence(SeqId seq) {
   release(seq);
+  set_waiting(seq, false);
   entries_.erase(seq);
 }
 
@@ -115,6 +122,73 @@ PrefixHit KvCache::match(SeqId seq, std::span<const uint32_t> token_ids) {
   return hit;
 }
 
+// ---- waiting sequences
+
+std::span<const Sha256Digest> KvCache::hash_blocks(SeqId seq,
+                                                   std::span<const uint32_t> token_ids) {
+  Entry& e = entry(seq);
+  const size_t num_blocks = token_ids.size() / options_.block_tokens;
+  if (options_.prefix_cache && num_blocks > 0) {
+    chain_block(e, static_cast<uint32_t>(num_blocks - 1), token_ids);
+  }
+  return e.chain;
+}
+
+void KvCache::set_waiting(SeqId seq, bool waiting) {
+  Entry& e = entry(seq);
+  if (uses_ == nullptr || e.waiting == waiting) {
+    return;
+  }
+  e.waiting = waiting;
+  if (waiting) {
+    uses_->add(e.chain);
+  } else {
+    uses_->remove(e.chain);
+  }
+}
+
+namespace {
+uint64_t head_of(const Sha256Digest& hash) {
+  uint64_t head = 0;
+  std::memcpy(&head, hash.data(), sizeof head);
+  return head | 1;  // never 0
+}
+}  // namespace
+
+uint64_t KvCache::next_tokens_key(SeqId seq) const {
+  const Entry& e = entry(seq);
+  const uint64_t num_blocks =
+      std::max<uint64_t>(1, (uint64_t{options_.min_follow_tokens} + options_.block_tokens - 1) /
+                                options_.block_tokens);
+  const size_t last = e.hit_blocks + num_blocks;  // one past it
+  // At least one position is computed for its logits, whoever computed the rest.
+  const bool usable = options_.prefix_cache && last <= e.chain.size() &&
+                      last * options_.block_tokens < e.hit_known_tokens;
+  return usable ? head_of(e.chain[last - 1]) : 0;
+}
+
+// Everything of its known tokens that is not in the cache yet, it will compute.
+void KvCache::announce(Entry& e) {
+  if (!options_.prefix_cache || e.chain.size() <= e.num_published) {
+    return;
+  }
+  e.announced_begin = e.num_published;
+  e.announced_end = static_cast<uint32_t>(e.chain.size());
+  for (uint32_t i = e.announced_begin; i < e.announced_end; ++i) {
+    ++computing_[head_of(e.chain[i])];
+  }
+}
+
+// Blocks before `end_block` are published, or will not be.
+void KvCache::withdraw(Entry& e, uint32_t end_block) {
+  for (; e.announced_begin < std::min(end_block, e.announced_end); ++e.announced_begin) {
+    const auto it = computing_.find(head_of(e.chain[e.announced_begin]));
+    if (--it->second == 0) {
+      computing_.erase(it);
+    }
+  }
+}
+
 void KvCache::append_hit(SeqId seq, std::vector<BlockId>* blocks) const {
   const Entry& e = entry(seq);
   blocks->resize(blocks->size() + e.hit_blocks);
@@ -155,9 +229,11 @@ void KvCache::publish_up_to(Entry& e, std::span<const uint32_t> token_ids, uint3
     if (!pool_.published(e.table[e.num_published]) &&
         !swap_or_insert(e, e.num_published, token_ids)) {
       e.collided = true;
+      withdraw(e, e.announced_end);
       return;
     }
     ++e.num_published;
+    withdraw(e, e.num_published);
   }
 }
 
@@ -170,6 +246,9 @@ bool KvCache::swap_or_insert(Entry& e, uint32_t index, std::span<const uint32_t>
       return false;
     }
     pool_.set_published(e.table[index]);
+    if (uses_ != nullptr) {
+      uses_->on_published(e.table[index], *block.hash);
+    }
     return true;
   }
   pool_.add_ref(other);
@@ -193,6 +272,7 @@ void KvCache::release(SeqId seq) {
     pool_.release(*it, fence());
   }
   e.table.clear();
+  withdraw(e, e.announced_end);
   ++e.incarnation;
   e.num_published = e.num_computed = e.num_scheduled = 0;
   e.live = e.collided = false;
@@ -224,6 +304,10 @@ void KvCache::flush_pending_ops(StepBatch* batch) {
 
 Status KvCache::check_integrity() const {
   std::vector<uint32_t> held(options_.num_blocks, 0);
+  uint64_t num_announced = 0, num_computing = 0, num_waiting_blocks = 0;
+  for (const auto& [key, count] : computing_) {
+    num_computing += count;
+  }
   for (const auto& [seq, e] : entries_) {
     const std::string name = "sequence " + std::to_string(seq.v);
     if (!e->live && !e->table.empty()) {
@@ -232,12 +316,23 @@ Status KvCache::check_integrity() const {
     if (static_cast<uint64_t>(e->num_published) * options_.block_tokens > e->num_computed) {
       return internal_error(name + " has published positions that are not computed");
     }
+    num_announced += e->announced_end - e->announced_begin;
+    num_waiting_blocks += e->waiting ? e->chain.size() : 0;
+    if (!e->live && e->announced_end != e->announced_begin) {
+      return internal_error(name + " announces tokens and computes none");
+    }
     for (uint32_t i = 0; i < e->table.size(); ++i) {
       ++held[e->table[i].v];
       if (i < e->num_published && !pool_.published(e->table[i])) {
         return internal_error(name + " counts an unpublished block as published");
       }
     }
+  }
+  if (num_announced != num_computing) {
+    return internal_error("blocks that are being computed are miscounted");
+  }
+  if (uses_ != nullptr) {
+    STET_RETURN_IF_ERROR(uses_->check_integrity(num_waiting_blocks));
   }
   STET_RETURN_IF_ERROR(pool_.check_integrity(held));
   if (!options_.prefix_cache) {

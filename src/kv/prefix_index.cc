@@ -47,6 +47,11 @@ BlockId PrefixIndex::find(const ChainBlock& chain_block) const {
   return it != by_hash_.end() && same(it->second, chain_block) ? it->second : kNoBlock;
 }
 
+BlockId PrefixIndex::find_unverified(const Sha256Digest& hash) const {
+  const auto it = by_hash_.find(key_of(hash));
+  return it != by_hash_.end() ? it->second : kNoBlock;
+}
+
 bool PrefixIndex::insert(BlockId block, const ChainBlock& chain_block) {
   STET_CHECK(chain_block.token_ids.size() == block_tokens_, "only full blocks are published");
   STET_CHECK(chain_block.parent == kNoBlock || contains(chain_block.parent),

@@ -18,7 +18,7 @@ TEST(Policies, AnUnknownNameIsAnsweredWithTheNamesThereAre) {
   EXPECT_EQ(made.status().message(),
             "policy 'lottery' does not exist; expected one of: fcfs_conservative, aggressive, "
             "past_future, "
-            "past_future_sampled");
+            "past_future_sampled, prefix_group");
 }
 
 TEST(Policies, AClassIsWorthThirtySecondsOfWaiting) {

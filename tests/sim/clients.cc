@@ -304,19 +304,52 @@ void Clients::check_cached(const Client& c) {
   }
 }
 
-// Without priorities nobody who came later starts earlier. Whoever parked or left the queue early
-// is no witness.
+// Whoever parked, has another priority, missed its TTFT target or may have followed a prefix that
+// somebody else computed.
+bool Clients::may_be_overtaken(const Client& c) const {
+  const Request& mine = c.plan->request;
+  const uint64_t target =
+      mine.ttft_target_us != 0 ? mine.ttft_target_us : world_->options.ttft_target_us;
+  const bool late =
+      target != 0 && c.end.times.first_scheduled_us >= c.end.times.submitted_us + target;
+  if (c.has_parked || mine.priority_class != 4 || late) {
+    return true;
+  }
+  return std::any_of(clients_.begin(), clients_.end(), [&](const Client& other) {
+    const std::vector<uint32_t>& theirs = other.plan->request.prompt_token_ids;
+    const auto shared = std::mismatch(theirs.begin(), theirs.end(), mine.prompt_token_ids.begin(),
+                                      mine.prompt_token_ids.end());
+    return &other != &c &&
+           static_cast<size_t>(shared.first - theirs.begin()) >= world_->min_follow_tokens;
+  });
+}
+
+// Otherwise nobody who came later starts earlier - or, under a policy that groups, nobody of a later
+// window of the same service class.
 void Clients::check_order_of_start() {
+  const bool groups = world_->options.policy == "prefix_group";
+  const auto window = [&](const Client* c) {
+    const uint64_t at = c->end.times.submitted_us;
+    return !groups ? at : c->plan->request.service_class == ServiceClass::kBatch
+                       ? UINT64_MAX
+                       : at / world_->options.group_window_us;
+  };
   std::vector<const Client*> started;
   for (const Client& c : clients_) {
-    if (c.end.times.first_scheduled_us != 0 && !c.has_parked &&
-        c.plan->request.priority_class == 4) {
+    if (c.end.times.first_scheduled_us != 0 && !may_be_overtaken(c)) {
       started.push_back(&c);
     }
   }
-  for (size_t i = 1; i < started.size(); ++i) {
-    if (started[i]->end.times.first_scheduled_us < started[i - 1]->end.times.first_scheduled_us) {
-      fail(name(*started[i]) + " started before one that came earlier");
+  for (size_t i = 0; i < started.size(); ++i) {
+    for (size_t k = 0; k < i; ++k) {
+      const bool overtook = started[i]->end.times.first_scheduled_us <
+                            started[k]->end.times.first_scheduled_us;
+      const bool was_there = started[i]->end.times.first_scheduled_us >=
+                             started[k]->end.times.submitted_us;
+      if (overtook && was_there && window(started[i]) >= window(started[k]) &&
+          (!groups || window(started[i]) != window(started[k]))) {
+        fail(name(*started[i]) + " started before one that came earlier");
+      }
     }
   }
 }

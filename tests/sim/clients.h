@@ -63,6 +63,7 @@ class Clients final : public engine::EventSink {
   void check_complete(const Client& c);
   void check_cached(const Client& c);
   void check_order_of_start();
+  bool may_be_overtaken(const Client& c) const;
 
   const WorldConfig* const world_;
   const executor::FakeModel* const model_;

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <set>
 #include <utility>
 #include <vector>
 
@@ -22,6 +23,7 @@ struct Coverage {
   uint64_t cancelled = 0, expired = 0, queue_timeouts = 0, aborted = 0, parks = 0,
            finished_by_client = 0, resumes = 0;
   uint64_t refused_full = 0, refused_never = 0, refused_draining = 0, completed = 0;
+  uint64_t followed = 0, late = 0;  // sequences in this state, summed over steps
 
   void add(const Coverage& other) {
     auto* mine = reinterpret_cast<uint64_t*>(this);
@@ -101,6 +103,12 @@ class PlantedKvCache final : public kv::KvCache {
     }
     KvCache::publish(seq, token_ids);
   }
+  bool computing(uint64_t key) const override {
+    if (KvCache::computing(key) && planted_ == Planted::kDeadLeaderFollowed) {
+      ever_computed_.insert(key);
+    }
+    return KvCache::computing(key) || ever_computed_.count(key) != 0;
+  }
   void complete_step(uint64_t step) override {
     KvCache::complete_step(step);
     if (++steps_ != 5) {
@@ -120,6 +128,7 @@ class PlantedKvCache final : public kv::KvCache {
 
  private:
   const Planted planted_;
+  mutable std::set<uint64_t> ever_computed_;
   uint64_t calls_ = 0, steps_ = 0;
 };
 

@@ -28,7 +28,7 @@ TEST(Simulator, TwoThousandSeedsKeepEveryPromise) {
        {all.preemptions, all.cached_tokens, all.shares, all.copies, all.replaces, all.faults,
         all.cancelled, all.expired, all.queue_timeouts, all.aborted, all.parks,
         all.finished_by_client, all.resumes, all.refused_full, all.refused_never,
-        all.refused_draining, all.completed}) {
+        all.refused_draining, all.completed, all.followed, all.late}) {
     EXPECT_GT(count, 20u);
   }
 }

@@ -71,6 +71,8 @@ void World::make_core(Planted planted) {
       .num_blocks = config_.fake.num_blocks,
       .block_tokens = config_.fake.block_tokens,
       .prefix_cache = config_.options.prefix_cache,
+      .eviction = config_.options.eviction,
+      .min_follow_tokens = config_.min_follow_tokens,
       .chain_hash = config_.short_hash ? eight_bit_chain : kv::sha256_chain};
   sched::Policy policy = std::move(sched::make_policy(config_.options.policy)).value();
   policy.admission = std::make_unique<PlantedAdmission>(std::move(policy.admission), planted);
@@ -112,6 +114,8 @@ void World::check_step() {
   if (!integrity.ok()) {
     clients_.fail(integrity.message());
   }
+  report_.coverage.followed += core_->stats().num_following;
+  report_.coverage.late += core_->stats().num_late;
   const StepPlan& plan = core_->last_plan();
   if (plan.num_tokens() > config_.fake.max_step_tokens) {
     clients_.fail("a plan beyond the token budget");

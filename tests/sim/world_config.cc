@@ -30,6 +30,10 @@ void draw_engine(Random& random, WorldConfig* world) {
   options.max_queued_requests = random.pick({4U, 20U, 256U, 256U});
   options.queue_timeout_us = random.one_in(4) ? random.between(1000, 100'000) : 60'000'000;
   options.chunk_cap = random.one_in(3) ? random.pick({1U, 7U, 64U}) : 0;
+  options.eviction = random.one_in(2) ? kv::Eviction::kFuture : kv::Eviction::kLru;
+  options.group_window_us = random.pick({1ULL, 2'000ULL, 20'000ULL, 200'000ULL});
+  options.ttft_target_us = random.one_in(3) ? random.between(500, 50'000) : 0;
+  world->min_follow_tokens = random.one_in(2) ? 2 * fake.block_tokens : 1U << 20;
   world->short_hash = random.one_in(6);
   world->long_outputs = random.one_in(3);
 }
@@ -87,6 +91,8 @@ Request draw_request(Random& random, const WorldConfig& world) {
     sampling.num_logprobs = random.between(0, 3);
   }
   request.num_choices = random.one_in(4) ? random.between(2, 4) : 1;
+  request.ttft_target_us = random.one_in(8) ? random.between(500, 50'000) : 0;
+  request.service_class = random.one_in(4) ? ServiceClass::kBatch : ServiceClass::kInteractive;
   request.priority_class = random.one_in(5) ? static_cast<uint8_t>(random.below(8)) : 4;
   request.cache_namespace[0] = static_cast<uint8_t>(random.one_in(5) ? 1 : 0);
   return request;
@@ -165,6 +171,8 @@ WorldConfig make_crowded_world(uint64_t seed) {
                 .step_us = 1000,
                 .on_violation = {}};
   world.options.policy = "past_future";
+  world.options.eviction = random.one_in(2) ? kv::Eviction::kFuture : kv::Eviction::kLru;
+  world.min_follow_tokens = random.one_in(2) ? 2 * world.fake.block_tokens : 1U << 20;
   world.options.prefix_cache = !random.one_in(3);
   world.options.queue_timeout_us = UINT64_MAX / 2;
   world.options.max_queued_prompt_tokens = 1U << 20;
@@ -226,7 +234,8 @@ void give_true_lengths(WorldConfig* world) {
 }
 
 bool predicts(const WorldConfig& world) {
-  return world.options.policy.rfind("past_future", 0) == 0;
+  return world.options.policy.rfind("past_future", 0) == 0 ||
+         world.options.policy == "prefix_group";
 }
 
 const char* planted_name(Planted planted) {
@@ -248,6 +257,7 @@ const char* planted_name(Planted planted) {
     case Planted::kDestroyDropped: return "destroy_dropped";
     case Planted::kFirstChunkAdmission: return "first_chunk_admission";
     case Planted::kPreemptionsForgotten: return "preemptions_forgotten";
+    case Planted::kDeadLeaderFollowed: return "dead_leader_followed";
     case Planted::kPrefillTimeIgnored: return "prefill_time_ignored";
   }
   return "?";

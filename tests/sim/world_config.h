@@ -55,6 +55,7 @@ enum class Planted : uint8_t {
   kDestroyDropped,        // the backend never forgets a sequence
   kFirstChunkAdmission,   // admission looks at the first chunk of a prompt, not at all of it
   kPreemptionsForgotten,  // admission does not know who has yielded, and how often
+  kDeadLeaderFollowed,    // a prefix that somebody was computing counts as being computed for ever
   kPrefillTimeIgnored,    // admission believes that prompts are computed at once (s_j = 0)
 };
 constexpr Planted kAllPlanted[] = {
@@ -63,7 +64,8 @@ constexpr Planted kAllPlanted[] = {
     Planted::kReplaceDropped,       Planted::kTokenFromCompany,  Planted::kBudgetExceeded,
     Planted::kFaultHidden,          Planted::kEndTwice,          Planted::kEndLost,
     Planted::kNamespacesMixed,      Planted::kDestroyDropped,    Planted::kFirstChunkAdmission,
-    Planted::kPreemptionsForgotten, Planted::kPrefillTimeIgnored};
+    Planted::kPreemptionsForgotten, Planted::kDeadLeaderFollowed,
+    Planted::kPrefillTimeIgnored};
 const char* planted_name(Planted planted);
 
 // What a client does besides waiting. 0 = does not happen.
@@ -82,6 +84,7 @@ struct WorldConfig {
   uint64_t seed = 0;
   executor::FakeOptions fake;
   engine::EngineOptions options;
+  uint32_t min_follow_tokens = 128;
   bool short_hash = false;    // an 8-bit chain hash: collisions everywhere, outputs still right
   bool true_lengths = false;  // every request brings its own length as a hint: an oracle
   bool long_outputs =

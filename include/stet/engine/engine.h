@@ -13,6 +13,7 @@
 #include "stet/engine_types/request.h"
 #include "stet/engine_types/step_batch.h"
 #include "stet/executor/backend.h"
+#include "stet/kv/kv_cache.h"
 #include "stet/obs/metrics.h"
 
 namespace stet::engine {
@@ -73,6 +74,9 @@ struct Submission {
 struct EngineOptions {
   std::string policy = "fcfs_conservative";
   bool prefix_cache = true;
+  kv::Eviction eviction = kv::Eviction::kLru;
+  // A policy that groups prefixes looks at requests that arrived in the same window together.
+  uint64_t group_window_us = 200'000;
   uint32_t max_running = 0;  // sequences; 0 = derived from the backend
   uint32_t max_queued_requests = 256;
   uint64_t max_queued_prompt_tokens = 0;  // 0 = 4 x KV capacity
@@ -88,6 +92,9 @@ struct EngineOptions {
 struct EngineStats {
   uint64_t num_steps = 0;
   uint32_t num_running = 0, num_waiting = 0, num_parked = 0;
+  uint32_t num_late = 0;       // of num_waiting: have missed their TTFT target
+  uint32_t num_following = 0;  // of num_waiting, as far as admission looked: wait for a prefix that
+                               // another one is computing
   uint64_t num_waiting_prompt_tokens = 0;
   uint32_t num_blocks = 0, num_blocks_used = 0, num_blocks_cached = 0, num_blocks_free = 0;
   uint32_t block_tokens = 0;

@@ -49,14 +49,20 @@ class BlockPool {
   // Steps up to `step` have completed: quarantined blocks whose fence has passed become free or
   // cached.
   void fence_passed(uint64_t step);
-  // First of the eviction order; kNoBlock when empty.
-  BlockId oldest_cached() const { return lru_head_; }
+  // Whether a waiting sequence will use the block's content. Wanted blocks leave the eviction order
+  // and join it again, at its tail, when nobody wants them any more.
+  void set_wanted(BlockId block, bool wanted);
+  // First of the eviction order, least recently released; kNoBlock when nothing unwanted is cached.
+  BlockId oldest_cached() const { return cached_[0].head; }
+  BlockId oldest_wanted() const { return cached_[1].head; }
+  BlockId next_cached(BlockId block) const { return blocks_[block.v].next; }
   // The caller has removed the block from the prefix index: cached -> free.
   void reclaim(BlockId block);
 
   BlockState state(BlockId block) const { return blocks_[block.v].state; }
   uint32_t refs(BlockId block) const { return blocks_[block.v].refs; }
   bool published(BlockId block) const { return blocks_[block.v].published; }
+  bool wanted(BlockId block) const { return blocks_[block.v].wanted; }
   bool writable(BlockId block) const { return state(block) == BlockState::kPrivate; }
   const BlockCounts& counts() const { return counts_; }
   uint32_t num_blocks() const { return static_cast<uint32_t>(blocks_.size()); }
@@ -71,8 +77,12 @@ class BlockPool {
     uint32_t refs = 0;
     BlockState state = BlockState::kFree;
     bool published = false;
-    BlockId prev = kNoBlock, next = kNoBlock;  // eviction order, while cached
+    bool wanted = false;
+    BlockId prev = kNoBlock, next = kNoBlock;  // in its list of cached_, while cached
     uint64_t fence = 0;                        // while quarantined
+  };
+  struct List {  // least recently released first
+    BlockId head = kNoBlock, tail = kNoBlock;
   };
   struct Quarantined {
     BlockId block;
@@ -82,14 +92,14 @@ class BlockPool {
   uint32_t& count_of(BlockState state);
   void set_state(BlockId block, BlockState state);
   void settle(BlockId block);  // an unreferenced block becomes cached or free
-  void lru_push_back(BlockId block);
-  void lru_remove(BlockId block);
+  void cached_push_back(BlockId block);
+  void cached_remove(BlockId block);
   Status check_lists(std::vector<uint8_t>* seen) const;
 
   std::vector<Block> blocks_;
   std::vector<BlockId> free_;  // a stack: partial blocks are reused first, cached prefixes last
   std::deque<Quarantined> quarantine_;  // fences ascend
-  BlockId lru_head_ = kNoBlock, lru_tail_ = kNoBlock;
+  List cached_[2];                      // unwanted, wanted
   BlockCounts counts_;
 };
 

@@ -25,13 +25,24 @@
 #include "stet/engine_types/step_plan.h"
 #include "stet/kv/block_pool.h"
 #include "stet/kv/prefix_index.h"
+#include "stet/kv/use_order.h"
 
 namespace stet::kv {
+
+// Which cached block without a holder is given up first. kv.md sec. 5.
+enum class Eviction : uint8_t {
+  kLru,     // the least recently released
+  kFuture,  // one that nobody who waits will use, else the one used last in the order of the queue
+};
 
 struct KvOptions {
   uint32_t num_blocks = 0;
   uint32_t block_tokens = 64;
   bool prefix_cache = true;
+  Eviction eviction = Eviction::kLru;
+  // A prompt waits for one that computes what both share only if so much is to be gained at least
+  // (scheduler.md sec. 6).
+  uint32_t min_follow_tokens = 128;
   ChainHash chain_hash = sha256_chain;
 };
 
@@ -43,6 +54,8 @@ struct PrefixHit {
       0;  // of these: held by nobody now, so that sharing them costs availability
 };
 
+class WaitingUses;
+
 // Owned by the step thread. Virtual so that the simulator can plant faults; the product has this
 // one class.
 class KvCache {
@@ -52,11 +65,26 @@ class KvCache {
   KvCache(const KvCache&) = delete;
   KvCache& operator=(const KvCache&) = delete;
 
+  // For kFuture: the queue. Must outlive the cache's last commit.
+  void set_use_order(const UseOrder* order) { use_order_ = order; }
+
   void add_sequence(SeqId seq, const Sha256Digest& cache_namespace);
   void remove_sequence(SeqId seq);  // releases first
 
   // `token_ids`: all known tokens. Cheap when nothing was published or evicted since the last call.
   PrefixHit match(SeqId seq, std::span<const uint32_t> token_ids);
+  // The chain hashes of all full blocks of the known tokens. The span lives until more tokens are
+  // known. Empty without a prefix cache.
+  std::span<const Sha256Digest> hash_blocks(SeqId seq, std::span<const uint32_t> token_ids);
+  // The sequence waits, or does so no longer; for kFuture. Its hash_blocks must have been called.
+  void set_waiting(SeqId seq, bool waiting);
+  // After match(): identifies the next min_follow_tokens of the prompt beyond the hit; two sequences
+  // with equal keys would compute them twice. 0 = fewer of them could be shared.
+  uint64_t next_tokens_key(SeqId seq) const;
+  // True while a sequence with a table is computing the tokens of this key.
+  virtual bool computing(uint64_t next_tokens_key) const {
+    return computing_.count(next_tokens_key) != 0;
+  }
   // Appends the blocks of the last match, first block first.
   void append_hit(SeqId seq, std::vector<BlockId>* blocks) const;
 
@@ -115,6 +143,10 @@ class KvCache {
   BlockId take_block();
   void share_prefix(Entry& e, uint32_t num_blocks, SeqId fork_source, StepBatch* batch);
   void append_blocks(Entry& e, const ScheduledSeq& s, SeqId fork_source, StepBatch* batch);
+  BlockId first_to_evict();
+  BlockId first_leaf(BlockId block) const;  // from there on in the eviction order
+  void announce(Entry& e);
+  void withdraw(Entry& e, uint32_t end_block);
   bool swap_or_insert(Entry& e, uint32_t index, std::span<const uint32_t> token_ids);
   void emit(StepBatch* batch, KvOpKind kind, SeqId seq, uint32_t first,
             std::span<const BlockId> slots);
@@ -123,6 +155,12 @@ class KvCache {
   BlockPool pool_;
   PrefixIndex index_;
   std::unordered_map<SeqId, std::unique_ptr<Entry>> entries_;
+  const UseOrder* use_order_ = nullptr;
+  std::unique_ptr<WaitingUses> uses_;  // with kFuture
+  bool uses_evicted_ = false;          // within one commit: uses_ has begun
+  // Blocks that sequences with a table hold, are computing and have not published: how many, by the
+  // head of their chain hash.
+  std::unordered_map<uint64_t, uint32_t> computing_;
   std::deque<Range> in_flight_;
   std::vector<KvOp> pending_ops_;
   std::vector<BlockId> pending_slots_;

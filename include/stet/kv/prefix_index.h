@@ -35,6 +35,8 @@ class PrefixIndex {
   PrefixIndex(uint32_t num_blocks, uint32_t block_tokens);
 
   BlockId find(const ChainBlock& chain_block) const;  // kNoBlock on a miss
+  // By hash alone: for hints, never to serve from.
+  BlockId find_unverified(const Sha256Digest& hash) const;
   // False when the hash is taken by other content (a collision of the truncated hash): the block
   // stays unpublished.
   bool insert(BlockId block, const ChainBlock& chain_block);

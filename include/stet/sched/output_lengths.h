@@ -89,6 +89,9 @@ class OutputLengths {
   void refresh(const SchedView& view);
   const SurvivalCurve& curve(const LengthClass& length_class) const;
   uint32_t num_entries(const LengthClass& length_class) const;  // of the class that speaks
+  // What an output is expected to reach: the client's hint, its cap when nothing else ends it, else
+  // the median of its class (its cap while that is unknown).
+  uint32_t expected_outputs(const OutputState& output) const;
 
  private:
   struct Level {

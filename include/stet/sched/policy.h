@@ -25,6 +25,8 @@ class OrderPolicy {
  public:
   virtual ~OrderPolicy() = default;
   virtual uint64_t key(const OrderInput& request) const = 0;
+  // True: requests with common prefixes run back to back (waiting_queue.h).
+  virtual bool groups_prefixes() const { return false; }
 };
 
 enum class Verdict : uint8_t { kAdmit, kWait };

@@ -152,6 +152,19 @@ void OutputLengths::refresh(const SchedView& view) {
   }
 }
 
+uint32_t OutputLengths::expected_outputs(const OutputState& output) const {
+  if (output.expected_outputs != 0) {
+    return std::min(output.expected_outputs, output.max_tokens);
+  }
+  if (output.runs_to_max_tokens || num_entries(output.length_class) == 0) {
+    return output.max_tokens;
+  }
+  const auto& alive = curve(output.length_class).alive;
+  const auto half = std::find_if(alive.begin(), alive.end(), [](float p) { return p <= 0.5f; });
+  const auto bucket = static_cast<uint32_t>(std::min(half, alive.end() - 1) - alive.begin());
+  return std::min(std::max(length_bucket_first(bucket), 1U), output.max_tokens);
+}
+
 // ---- reserve
 
 namespace {

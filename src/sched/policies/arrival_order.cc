@@ -10,7 +10,7 @@ namespace {
 constexpr uint64_t kAgeStepUs = 30'000'000;
 constexpr uint64_t kFirstClass = 7;
 
-class ArrivalOrder final : public OrderPolicy {
+class ArrivalOrder : public OrderPolicy {
  public:
   uint64_t key(const OrderInput& request) const override {
     const uint64_t priority =
@@ -19,7 +19,16 @@ class ArrivalOrder final : public OrderPolicy {
   }
 };
 
+class PrefixOrder final : public ArrivalOrder {
+ public:
+  bool groups_prefixes() const override { return true; }
+};
+
 }  // namespace
+
+std::unique_ptr<OrderPolicy> prefix_order() {
+  return std::make_unique<PrefixOrder>();
+}
 
 std::unique_ptr<OrderPolicy> arrival_order() {
   return std::make_unique<ArrivalOrder>();

@@ -291,6 +291,12 @@ Policy make(std::string_view name, std::unique_ptr<MemoryEstimator> estimator) {
 Policy past_future() {
   return make("past_future", moments_estimator());
 }
+// Admission counts shared blocks once already, so only the order is another one.
+Policy prefix_group() {
+  Policy policy = make("prefix_group", moments_estimator());
+  policy.order = prefix_order();
+  return policy;
+}
 Policy past_future_sampled() {
   return make("past_future_sampled", sampled_estimator());
 }

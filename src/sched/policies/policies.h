@@ -9,7 +9,9 @@ Policy fcfs_conservative();
 Policy aggressive();
 Policy past_future();
 Policy past_future_sampled();
+Policy prefix_group();
 
 std::unique_ptr<OrderPolicy> arrival_order();
+std::unique_ptr<OrderPolicy> prefix_order();  // arrival, and groups within windows of it
 
 }  // namespace stet::sched

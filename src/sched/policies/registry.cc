@@ -15,6 +15,7 @@ constexpr Registered kPolicies[] = {
     {"aggressive", aggressive},
     {"past_future", past_future},
     {"past_future_sampled", past_future_sampled},
+    {"prefix_group", prefix_group},
 };
 
 }  // namespace
