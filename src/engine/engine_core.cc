@@ -237,7 +237,7 @@ void EngineCore::add_waiting_to_view() {
   const size_t most = std::min<size_t>(kAdmissionWindow, max_running_ - running_.size());
   for (SeqId id = waiting_.first(); id != SeqId{} && waiting_view_.size() < most;
        id = waiting_.after(id)) {
-    const Sequence& s = *sequences_.at(id);
+    Sequence& s = *sequences_.at(id);
     SeqId fork_source;
     if (!may_start(s, &fork_source)) {
       continue;
@@ -308,17 +308,18 @@ bool EngineCore::may_start(const Sequence& s, SeqId* fork_source) const {
 // compute tokens that a running sequence is computing, or one that is ahead of it in this view,
 // waits for them while others pass. A leader that is preempted or ends computes nothing any more,
 // so the oldest follower takes its place. scheduler.md sec. 6.
-bool EngineCore::follows(const Sequence& s) {
-  const uint64_t key = kv_->next_tokens_key(s.id);
-  if (key == 0) {
-    return false;
+bool EngineCore::follows(Sequence& s) {
+  // Whoever follows does so to the last shared block.
+  const uint32_t least = s.following ? 1 : std::max(options_.min_follow_tokens, 1U);
+  const uint64_t key = kv_->next_tokens_key(s.id, least);
+  s.following = key != 0 && (kv_->computing(key) ||
+                             std::find(leader_keys_.begin(), leader_keys_.end(), key) !=
+                                 leader_keys_.end());
+  if (!s.following) {
+    leader_keys_.push_back(kv_->next_tokens_key(s.id, 1));
+    leader_keys_.push_back(kv_->next_tokens_key(s.id, std::max(options_.min_follow_tokens, 1U)));
   }
-  if (kv_->computing(key) ||
-      std::find(leader_keys_.begin(), leader_keys_.end(), key) != leader_keys_.end()) {
-    return true;
-  }
-  leader_keys_.push_back(key);
-  return false;
+  return s.following;
 }
 
 // Operations go with the next step, unless that step could not be built with them pending: the
@@ -377,6 +378,7 @@ void EngineCore::start_admitted(uint64_t now) {
     RequestState& state = *s.owner;
     dequeue(s);
     s.status = SeqStatus::kRunning;
+    s.following = false;
     s.num_computed_tokens = plan_.scheduled[first + i].first_pos;
     running_.insert(std::upper_bound(running_.begin(), running_.end(), &s, OlderThan{}), &s);
     if (state.holds_queue_slot) {

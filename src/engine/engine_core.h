@@ -96,7 +96,7 @@ class EngineCore {
   void note_hit(const sched::WaitingSeq& candidate);
   sched::OutputState output_state(const Sequence& s) const;
   bool may_start(const Sequence& s, SeqId* fork_source) const;
-  bool follows(const Sequence& s);
+  bool follows(Sequence& s);
   bool needs_flush() const;
   void flush_ops();
   void start_admitted(uint64_t now);

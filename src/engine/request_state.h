@@ -32,6 +32,7 @@ struct Sequence {
   uint32_t num_computed_tokens = 0;
   uint32_t max_blocks = 0;  // for prompt + max_tokens
   uint32_t num_preemptions = 0;
+  bool following = false;  // it waits while others compute what it shares with them
   uint64_t last_token_us = 0;
   uint32_t num_outputs() const;
 };

@@ -124,8 +124,7 @@ PrefixHit KvCache::match(SeqId seq, std::span<const uint32_t> token_ids) {
 
 // ---- waiting sequences
 
-std::span<const Sha256Digest> KvCache::hash_blocks(SeqId seq,
-                                                   std::span<const uint32_t> token_ids) {
+std::span<const Sha256Digest> KvCache::hash_blocks(SeqId seq, std::span<const uint32_t> token_ids) {
   Entry& e = entry(seq);
   const size_t num_blocks = token_ids.size() / options_.block_tokens;
   if (options_.prefix_cache && num_blocks > 0) {
@@ -155,11 +154,9 @@ uint64_t head_of(const Sha256Digest& hash) {
 }
 }  // namespace
 
-uint64_t KvCache::next_tokens_key(SeqId seq) const {
+uint64_t KvCache::next_tokens_key(SeqId seq, uint32_t num_tokens) const {
   const Entry& e = entry(seq);
-  const uint64_t num_blocks =
-      std::max<uint64_t>(1, (uint64_t{options_.min_follow_tokens} + options_.block_tokens - 1) /
-                                options_.block_tokens);
+  const size_t num_blocks = (num_tokens + options_.block_tokens - 1) / options_.block_tokens;
   const size_t last = e.hit_blocks + num_blocks;  // one past it
   // At least one position is computed for its logits, whoever computed the rest.
   const bool usable = options_.prefix_cache && last <= e.chain.size() &&

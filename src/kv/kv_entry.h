@@ -19,9 +19,9 @@ struct KvCache::Entry {
       0;  // positions that will be computed once all steps in flight have completed
   uint32_t announced_begin = 0, announced_end = 0;  // blocks of the chain in computing_
   uint32_t incarnation = 0;                         // counts releases
-  bool live = false;             // the backend has a table for it
-  bool waiting = false;          // counted in uses_
-  bool destroy_pending = false;  // the operation waits for a batch
+  bool live = false;                                // the backend has a table for it
+  bool waiting = false;                             // counted in uses_
+  bool destroy_pending = false;                     // the operation waits for a batch
   bool collided =
       false;  // its chain met a truncated-hash collision: deeper blocks cannot be reached
 

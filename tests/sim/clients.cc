@@ -320,19 +320,20 @@ bool Clients::may_be_overtaken(const Client& c) const {
     const auto shared = std::mismatch(theirs.begin(), theirs.end(), mine.prompt_token_ids.begin(),
                                       mine.prompt_token_ids.end());
     return &other != &c &&
-           static_cast<size_t>(shared.first - theirs.begin()) >= world_->min_follow_tokens;
+           static_cast<size_t>(shared.first - theirs.begin()) >= world_->options.min_follow_tokens;
   });
 }
 
-// Otherwise nobody who came later starts earlier - or, under a policy that groups, nobody of a later
-// window of the same service class.
+// Otherwise nobody who came later starts earlier - or, under a policy that groups, nobody of a
+// later window of the same service class.
 void Clients::check_order_of_start() {
   const bool groups = world_->options.policy == "prefix_group";
   const auto window = [&](const Client* c) {
     const uint64_t at = c->end.times.submitted_us;
-    return !groups ? at : c->plan->request.service_class == ServiceClass::kBatch
-                       ? UINT64_MAX
-                       : at / world_->options.group_window_us;
+    return !groups ? at
+           : c->plan->request.service_class == ServiceClass::kBatch
+               ? UINT64_MAX
+               : at / world_->options.group_window_us;
   };
   std::vector<const Client*> started;
   for (const Client& c : clients_) {
@@ -342,10 +343,10 @@ void Clients::check_order_of_start() {
   }
   for (size_t i = 0; i < started.size(); ++i) {
     for (size_t k = 0; k < i; ++k) {
-      const bool overtook = started[i]->end.times.first_scheduled_us <
-                            started[k]->end.times.first_scheduled_us;
-      const bool was_there = started[i]->end.times.first_scheduled_us >=
-                             started[k]->end.times.submitted_us;
+      const bool overtook =
+          started[i]->end.times.first_scheduled_us < started[k]->end.times.first_scheduled_us;
+      const bool was_there =
+          started[i]->end.times.first_scheduled_us >= started[k]->end.times.submitted_us;
       if (overtook && was_there && window(started[i]) >= window(started[k]) &&
           (!groups || window(started[i]) != window(started[k]))) {
         fail(name(*started[i]) + " started before one that came earlier");

@@ -72,7 +72,6 @@ void World::make_core(Planted planted) {
       .block_tokens = config_.fake.block_tokens,
       .prefix_cache = config_.options.prefix_cache,
       .eviction = config_.options.eviction,
-      .min_follow_tokens = config_.min_follow_tokens,
       .chain_hash = config_.short_hash ? eight_bit_chain : kv::sha256_chain};
   sched::Policy policy = std::move(sched::make_policy(config_.options.policy)).value();
   policy.admission = std::make_unique<PlantedAdmission>(std::move(policy.admission), planted);

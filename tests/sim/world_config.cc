@@ -33,7 +33,7 @@ void draw_engine(Random& random, WorldConfig* world) {
   options.eviction = random.one_in(2) ? kv::Eviction::kFuture : kv::Eviction::kLru;
   options.group_window_us = random.pick({1ULL, 2'000ULL, 20'000ULL, 200'000ULL});
   options.ttft_target_us = random.one_in(3) ? random.between(500, 50'000) : 0;
-  world->min_follow_tokens = random.one_in(2) ? 2 * fake.block_tokens : 1U << 20;
+  options.min_follow_tokens = random.one_in(2) ? 2 * fake.block_tokens : 1U << 20;
   world->short_hash = random.one_in(6);
   world->long_outputs = random.one_in(3);
 }
@@ -172,7 +172,7 @@ WorldConfig make_crowded_world(uint64_t seed) {
                 .on_violation = {}};
   world.options.policy = "past_future";
   world.options.eviction = random.one_in(2) ? kv::Eviction::kFuture : kv::Eviction::kLru;
-  world.min_follow_tokens = random.one_in(2) ? 2 * world.fake.block_tokens : 1U << 20;
+  world.options.min_follow_tokens = random.one_in(2) ? 2 * world.fake.block_tokens : 1U << 20;
   world.options.prefix_cache = !random.one_in(3);
   world.options.queue_timeout_us = UINT64_MAX / 2;
   world.options.max_queued_prompt_tokens = 1U << 20;

@@ -59,13 +59,12 @@ enum class Planted : uint8_t {
   kPrefillTimeIgnored,    // admission believes that prompts are computed at once (s_j = 0)
 };
 constexpr Planted kAllPlanted[] = {
-    Planted::kReleaseForgotten,     Planted::kReferenceLeaked,   Planted::kDoubleFree,
-    Planted::kPublishedTooEarly,    Planted::kCancelIgnored,     Planted::kCopyDropped,
-    Planted::kReplaceDropped,       Planted::kTokenFromCompany,  Planted::kBudgetExceeded,
-    Planted::kFaultHidden,          Planted::kEndTwice,          Planted::kEndLost,
-    Planted::kNamespacesMixed,      Planted::kDestroyDropped,    Planted::kFirstChunkAdmission,
-    Planted::kPreemptionsForgotten, Planted::kDeadLeaderFollowed,
-    Planted::kPrefillTimeIgnored};
+    Planted::kReleaseForgotten,     Planted::kReferenceLeaked,    Planted::kDoubleFree,
+    Planted::kPublishedTooEarly,    Planted::kCancelIgnored,      Planted::kCopyDropped,
+    Planted::kReplaceDropped,       Planted::kTokenFromCompany,   Planted::kBudgetExceeded,
+    Planted::kFaultHidden,          Planted::kEndTwice,           Planted::kEndLost,
+    Planted::kNamespacesMixed,      Planted::kDestroyDropped,     Planted::kFirstChunkAdmission,
+    Planted::kPreemptionsForgotten, Planted::kDeadLeaderFollowed, Planted::kPrefillTimeIgnored};
 const char* planted_name(Planted planted);
 
 // What a client does besides waiting. 0 = does not happen.
@@ -84,7 +83,6 @@ struct WorldConfig {
   uint64_t seed = 0;
   executor::FakeOptions fake;
   engine::EngineOptions options;
-  uint32_t min_follow_tokens = 128;
   bool short_hash = false;    // an 8-bit chain hash: collisions everywhere, outputs still right
   bool true_lengths = false;  // every request brings its own length as a hint: an oracle
   bool long_outputs =

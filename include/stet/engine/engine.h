@@ -75,6 +75,8 @@ struct EngineOptions {
   std::string policy = "fcfs_conservative";
   bool prefix_cache = true;
   kv::Eviction eviction = kv::Eviction::kLru;
+  // A prompt waits for one that computes what both share if so many tokens are to be gained.
+  uint32_t min_follow_tokens = 128;
   // A policy that groups prefixes looks at requests that arrived in the same window together.
   uint64_t group_window_us = 200'000;
   uint32_t max_running = 0;  // sequences; 0 = derived from the backend

@@ -40,9 +40,6 @@ struct KvOptions {
   uint32_t block_tokens = 64;
   bool prefix_cache = true;
   Eviction eviction = Eviction::kLru;
-  // A prompt waits for one that computes what both share only if so much is to be gained at least
-  // (scheduler.md sec. 6).
-  uint32_t min_follow_tokens = 128;
   ChainHash chain_hash = sha256_chain;
 };
 
@@ -78,9 +75,10 @@ class KvCache {
   std::span<const Sha256Digest> hash_blocks(SeqId seq, std::span<const uint32_t> token_ids);
   // The sequence waits, or does so no longer; for kFuture. Its hash_blocks must have been called.
   void set_waiting(SeqId seq, bool waiting);
-  // After match(): identifies the next min_follow_tokens of the prompt beyond the hit; two sequences
-  // with equal keys would compute them twice. 0 = fewer of them could be shared.
-  uint64_t next_tokens_key(SeqId seq) const;
+  // After match(): identifies the next blocks of the prompt beyond the hit, `num_tokens` of it
+  // rounded up; two sequences with equal keys would compute them twice. 0 = fewer of them could be
+  // shared.
+  uint64_t next_tokens_key(SeqId seq, uint32_t num_tokens) const;
   // True while a sequence with a table is computing the tokens of this key.
   virtual bool computing(uint64_t next_tokens_key) const {
     return computing_.count(next_tokens_key) != 0;

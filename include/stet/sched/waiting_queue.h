@@ -26,11 +26,11 @@ namespace stet::sched {
 // A sequence that waits; what is said of it here does not change while it does.
 struct WaitingItem {
   SeqId seq;
-  uint64_t order_key = 0;          // OrderPolicy::key of its request
-  uint64_t request = 0;            // ties: older requests first,
-  uint32_t choice = 0;             // and their choices in order
+  uint64_t order_key = 0;            // OrderPolicy::key of its request
+  uint64_t request = 0;              // ties: older requests first,
+  uint32_t choice = 0;               // and their choices in order
   uint64_t late_at_us = UINT64_MAX;  // from then on it has missed its TTFT target
-  bool returned = false;           // preempted or parked before: it was somebody's turn already
+  bool returned = false;             // preempted or parked before: it was somebody's turn already
   // Read by a queue that groups prefixes:
   ServiceClass service_class = ServiceClass::kInteractive;
   uint32_t num_prompt_tokens = 0;
@@ -88,7 +88,7 @@ class WaitingQueue final : public kv::UseOrder {
     Place place;
   };
   struct Window {
-    size_t num_members = 0;  // on time; those that returned included
+    size_t num_members = 0;        // on time; those that returned included
     std::vector<SeqId> newcomers;  // not grouped yet
   };
 

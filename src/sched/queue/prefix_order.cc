@@ -36,8 +36,8 @@ bool before_in_tree(const PrefixItem& a, const PrefixItem& b) {
 struct Node {
   uint64_t depth = 0;  // tokens from the root; not used of a leaf
   uint32_t begin = 0, end = 0;
-  uint64_t saved = 0;        // f
-  bool ends_group = false;   // f is reached by a group with this node's prefix
+  uint64_t saved = 0;       // f
+  bool ends_group = false;  // f is reached by a group with this node's prefix
   std::vector<uint32_t> children{};
   uint64_t num_leaves() const { return end - begin; }
   uint64_t saved_by_joining(uint64_t group_depth) const { return num_leaves() * group_depth; }
@@ -135,7 +135,8 @@ void PrefixTree::assign_below(uint32_t index, std::vector<PrefixItem>* sorted,
   }
   for (const uint32_t child : node.children) {
     const Node& c = nodes_[child];
-    for (uint32_t leaf = c.begin; c.saved_by_joining(node.depth) > c.saved && leaf < c.end; ++leaf) {
+    for (uint32_t leaf = c.begin; c.saved_by_joining(node.depth) > c.saved && leaf < c.end;
+         ++leaf) {
       (*sorted)[leaf].group = groups->num_groups;
     }
   }
