@@ -312,9 +312,9 @@ bool EngineCore::follows(Sequence& s) {
   // Whoever follows does so to the last shared block.
   const uint32_t least = s.following ? 1 : std::max(options_.min_follow_tokens, 1U);
   const uint64_t key = kv_->next_tokens_key(s.id, least);
-  s.following = key != 0 && (kv_->computing(key) ||
-                             std::find(leader_keys_.begin(), leader_keys_.end(), key) !=
-                                 leader_keys_.end());
+  s.following =
+      key != 0 && (kv_->computing(key) ||
+                   std::find(leader_keys_.begin(), leader_keys_.end(), key) != leader_keys_.end());
   if (!s.following) {
     leader_keys_.push_back(kv_->next_tokens_key(s.id, 1));
     leader_keys_.push_back(kv_->next_tokens_key(s.id, std::max(options_.min_follow_tokens, 1U)));
