@@ -106,8 +106,8 @@ Result<text::TokenizerSpec> tokenizer_spec(const TensorIndex& index) {
 
 Result<TextParts> read_text_parts(const TensorIndex& index) {
   TextParts parts;
-  STET_ASSIGN_OR_RETURN(text::TokenizerSpec spec, tokenizer_spec(index));
-  STET_ASSIGN_OR_RETURN(parts.tokenizer, text::Tokenizer::create(std::move(spec)));
+  STET_ASSIGN_OR_RETURN(const text::TokenizerSpec spec, tokenizer_spec(index));
+  STET_ASSIGN_OR_RETURN(parts.tokenizer, text::Tokenizer::create(spec));
   std::string source(text::default_chat_template());
   parts.default_template = !index.has("tokenizer.chat_template");
   if (!parts.default_template) {

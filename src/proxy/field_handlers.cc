@@ -44,37 +44,40 @@ MaybeError set_field(Message* message, const FieldDescriptor* target, std::strin
   if (target->is_repeated()) {
     return set_uint32s(message, target, path, value);
   }
-  MaybeError error;
   switch (target->cpp_type()) {
     case FieldDescriptor::CPPTYPE_BOOL: {
       bool flag = false;
-      if (!(error = read_bool(value, path, &flag))) {
-        reflection->SetBool(message, target, flag);
+      if (auto error = read_bool(value, path, &flag)) {
+        return error;
       }
-      return error;
+      reflection->SetBool(message, target, flag);
+      return std::nullopt;
     }
     case FieldDescriptor::CPPTYPE_UINT32: {
       uint32_t number = 0;
-      if (!(error = read_uint32(value, path, &number))) {
-        reflection->SetUInt32(message, target, number);
+      if (auto error = read_uint32(value, path, &number)) {
+        return error;
       }
-      return error;
+      reflection->SetUInt32(message, target, number);
+      return std::nullopt;
     }
     case FieldDescriptor::CPPTYPE_FLOAT: {
       float number = 0;
-      if (!(error = read_float(value, path, &number))) {
-        reflection->SetFloat(message, target, number);
+      if (auto error = read_float(value, path, &number)) {
+        return error;
       }
-      return error;
+      reflection->SetFloat(message, target, number);
+      return std::nullopt;
     }
     default: {
       STET_CHECK(target->cpp_type() == FieldDescriptor::CPPTYPE_STRING,
                  "a plain field of an unknown type");
       std::string text;
-      if (!(error = read_string(value, path, &text))) {
-        reflection->SetString(message, target, text);
+      if (auto error = read_string(value, path, &text)) {
+        return error;
       }
-      return error;
+      reflection->SetString(message, target, text);
+      return std::nullopt;
     }
   }
 }

@@ -69,7 +69,8 @@ std::shared_ptr<grpc::Channel> make_channel(const std::string& target) {
   return grpc::CreateCustomChannel(target, grpc::InsecureChannelCredentials(), arguments);
 }
 
-GrpcClient::GrpcClient(std::shared_ptr<grpc::Channel> channel, const GrpcClientOptions& options)
+GrpcClient::GrpcClient(const std::shared_ptr<grpc::Channel>& channel,
+                       const GrpcClientOptions& options)
     : options_(options), stubs_(std::make_unique<Stubs>(channel)) {
   poller_ = std::thread([this]() noexcept { poll_loop(); });
 }

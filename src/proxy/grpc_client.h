@@ -32,7 +32,7 @@ std::shared_ptr<grpc::Channel> make_channel(const std::string& target);
 // Thread-safe. One thread of its own polls; calls run on gRPC's threads.
 class GrpcClient final : public InferenceClient {
  public:
-  explicit GrpcClient(std::shared_ptr<grpc::Channel> channel,
+  explicit GrpcClient(const std::shared_ptr<grpc::Channel>& channel,
                       const GrpcClientOptions& options = {});
   ~GrpcClient() override;
 

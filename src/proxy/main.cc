@@ -4,6 +4,7 @@
 #include <CLI/CLI.hpp>
 #include <charconv>
 #include <cstdio>
+#include <exception>
 #include <string>
 
 #include "src/proxy/grpc_client.h"
@@ -17,6 +18,7 @@ namespace {
 // Exit codes of docs/operations: sysexits.h where it has one.
 constexpr int kExitUsage = 64;
 constexpr int kExitCannotBind = 69;
+constexpr int kExitInternal = 70;  // our fault
 constexpr int kExitDrainTimeout = 75;
 constexpr uint64_t kDrainTimeoutUs = 120'000'000;
 
@@ -74,9 +76,7 @@ bool drain(const Signals& signals, stet::proxy::OpenAiServer* server) {
   return true;
 }
 
-}  // namespace
-
-int main(int argc, char** argv) {
+int run(int argc, char** argv) {
   CLI::App app{"OpenAI-compatible HTTP API in front of a stetd reached over gRPC"};
   std::string listen = "127.0.0.1:8000";
   std::string target = "127.0.0.1:50051";
@@ -118,4 +118,15 @@ int main(int argc, char** argv) {
   stet::obs::log_info("proxy", "stopped", {{"drained", drained}});
   stet::obs::flush_logs();
   return drained ? 0 : kExitDrainTimeout;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    return run(argc, argv);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "stet-proxy: %s\n", error.what());
+    return kExitInternal;
+  }
 }

@@ -18,8 +18,8 @@ uint64_t jittered(uint64_t us) {
   return us / 1000 * per_mille;
 }
 
-ApiError unavailable_error(std::string_view reason, std::string message, uint64_t retry_us) {
-  ApiError error(StatusCode::kUnavailable, reason, std::move(message));
+ApiError unavailable_error(std::string_view reason, std::string_view message, uint64_t retry_us) {
+  ApiError error(StatusCode::kUnavailable, reason, message);
   error.retry_after_us(jittered(retry_us));
   return error;
 }

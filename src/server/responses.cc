@@ -4,6 +4,7 @@
 #include <span>
 
 #include "google/rpc/error_details.pb.h"
+#include "stet/base/check.h"
 #include "stet/base/clock.h"
 #include "stet/base/sha256.h"
 #include "stet/obs/log.h"
@@ -73,6 +74,7 @@ void fill_started(const CallState& call, const std::vector<uint32_t>& prompt_ids
 
 void fill_summary(const CallState& call, uint64_t now_us, v1::Summary* out) {
   out->Clear();
+  STET_CHECK(call.end.has_value(), "a summary follows the engine's last word");
   const engine::EngineEvent& end = *call.end;
   v1::Usage* usage = out->mutable_usage();
   usage->set_prompt_tokens(call.prompt_tokens);
@@ -156,13 +158,15 @@ void log_call(const CallState& call, const google::rpc::Status& status, uint64_t
                    {"reason", reason_of(status)}});
     return;
   }
-  const engine::RequestTimes& t = call.end->times;
+  STET_CHECK(call.end.has_value(), "a call that ended well has the engine's last word");
+  const engine::EngineEvent& end = *call.end;
+  const engine::RequestTimes& t = end.times;
   const uint64_t first_token_ms = difference(t.first_token_us, call.received_us) / 1000;
   obs::log_info("server", "request_ended",
                 {{"req", call.request_id},
                  {"model", model},
                  {"prompt_tokens", call.prompt_tokens},
-                 {"cached_tokens", call.end->cached_prompt_tokens},
+                 {"cached_tokens", end.cached_prompt_tokens},
                  {"output_tokens", completion_tokens(call)},
                  {"queue_ms", difference(t.first_scheduled_us, call.received_us) / 1000},
                  {"ttft_ms", first_token_ms},

@@ -88,6 +88,7 @@ class ServiceImpl final : public Service {
   std::vector<v1::Model> models() const override {
     std::vector<v1::Model> out;
     std::lock_guard lock(mutex_);
+    out.reserve(models_.size());
     for (const ModelEntry& entry : models_) {
       out.push_back(model_message(*entry.model, limits_, entry.created_unix_s));
     }

@@ -43,14 +43,14 @@ void TextStage::on_events(std::vector<engine::EngineEvent> events) {
   }
 }
 
-void TextStage::post_prepared(CallPtr call, std::vector<uint32_t> prompt_ids) {
+void TextStage::post_prepared(const CallPtr& call, std::vector<uint32_t> prompt_ids) {
   Item item(Prepared{call, std::move(prompt_ids)});
   if (!queue_.try_push(std::move(item))) {
     fail(call, not_ready(ServingState::kStopped));
   }
 }
 
-void TextStage::post_refused(CallPtr call, google::rpc::Status status) {
+void TextStage::post_refused(const CallPtr& call, google::rpc::Status status) {
   Item item(Refused{call, std::move(status)});
   if (!queue_.try_push(std::move(item))) {
     end(call, std::get<Refused>(item).status);

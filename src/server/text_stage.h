@@ -45,8 +45,8 @@ class TextStage final : public engine::EventSink {
 
   // A step's events, one wake-up.
   void on_events(std::vector<engine::EngineEvent> events) override;
-  void post_prepared(CallPtr call, std::vector<uint32_t> prompt_ids);
-  void post_refused(CallPtr call, google::rpc::Status status);
+  void post_prepared(const CallPtr& call, std::vector<uint32_t> prompt_ids);
+  void post_refused(const CallPtr& call, google::rpc::Status status);
   // Cancelled, or no longer busy while something waits. At most one is queued per call.
   void post_poke(CallPtr call);
 

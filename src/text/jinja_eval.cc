@@ -8,11 +8,7 @@ namespace stet::text {
 namespace {
 
 std::optional<int64_t> as_index(const Value& value) {
-  if (const auto* b = value.get<bool>()) {
-    return *b ? 1 : 0;
-  }
-  const auto* i = value.get<int64_t>();
-  return i != nullptr ? std::optional<int64_t>(*i) : std::nullopt;
+  return value.is_bool() || value.is_int() ? std::optional(as_int(value)) : std::nullopt;
 }
 
 [[noreturn]] void fail_undefined(const Value& value) {
@@ -322,9 +318,11 @@ Value Interpreter::eval_slice(const Expr& expr) {
 Args Interpreter::eval_arguments(const Arguments& arguments) {
   std::vector<Value> positional;
   std::vector<std::pair<std::string, Value>> named;
+  positional.reserve(arguments.positional.size());
   for (const auto& argument : arguments.positional) {
     positional.push_back(eval(*argument));
   }
+  named.reserve(arguments.named.size());
   for (const auto& [name, argument] : arguments.named) {
     named.emplace_back(name, eval(*argument));
   }
@@ -382,10 +380,6 @@ namespace {
 
 [[noreturn]] void fail_overflow() {
   throw JinjaError("an integer has more than 64 bits");
-}
-
-double as_double(const Value& value) {
-  return value.is_float() ? *value.get<double>() : static_cast<double>(*as_index(value));
 }
 
 void check_divisor(bool zero) {
@@ -524,7 +518,7 @@ bool is_sequence(const Value& value) {
 Value arithmetic(Interpreter& run, const std::string& op, const Value& a, const Value& b) {
   if (a.is_number() && b.is_number()) {
     return a.is_float() || b.is_float() ? float_arithmetic(op, as_double(a), as_double(b))
-                                        : integer_arithmetic(op, *as_index(a), *as_index(b));
+                                        : integer_arithmetic(op, as_int(a), as_int(b));
   }
   if (op == "+" && a.text() != nullptr && b.text() != nullptr) {
     OriginText joined = *a.text();
@@ -537,11 +531,13 @@ Value arithmetic(Interpreter& run, const std::string& op, const Value& a, const 
     items.insert(items.end(), b.as_list()->items.begin(), b.as_list()->items.end());
     return run.list(std::move(items), a.as_list()->kind);
   }
-  if (op == "*" && is_sequence(a) && as_index(b)) {
-    return repeat(run, a, *as_index(b));
-  }
-  if (op == "*" && is_sequence(b) && as_index(a)) {
-    return repeat(run, b, *as_index(a));
+  if (op == "*") {
+    if (const auto times = as_index(b); times && is_sequence(a)) {
+      return repeat(run, a, *times);
+    }
+    if (const auto times = as_index(a); times && is_sequence(b)) {
+      return repeat(run, b, *times);
+    }
   }
   fail_operands(op, a, b);
 }

@@ -121,7 +121,7 @@ void refuse_undefined(const Value& value) {
 }
 
 Value to_int(Interpreter& run, const Value& input, Args& args) {
-  const Value otherwise = args.next("default").value_or(Value(int64_t{0}));
+  Value otherwise = args.next("default").value_or(Value(int64_t{0}));
   const int64_t base = args.next_int("base", 10);
   refuse_undefined(input);
   if (input.is_int()) {

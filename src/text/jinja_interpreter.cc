@@ -279,6 +279,7 @@ void Interpreter::exec_set(const Stmt& stmt) {
 
 Interpreter::Flow Interpreter::exec_scope(const Stmt& stmt) {
   std::vector<Value> values;  // all evaluated outside, as Jinja does
+  values.reserve(stmt.exprs.size());
   for (const auto& expr : stmt.exprs) {
     values.push_back(eval(*expr));
   }
@@ -336,14 +337,15 @@ Value Interpreter::call_macro(const Macro& macro, Args args, const Macro* caller
   const Parameters& parameters = macro.definition->parameters;
   const size_t first_default = parameters.names.size() - parameters.defaults.size();
   std::vector<std::optional<Value>> given;
+  given.reserve(parameters.names.size());
   for (const std::string& name : parameters.names) {
     given.push_back(args.next(name));
   }
   args.done("macro '" + macro.definition->name + "'");
   for (size_t i = 0; i < parameters.names.size(); ++i) {  // a default sees the parameters before it
     const std::string& name = parameters.names[i];
-    if (given[i]) {
-      set_variable(name, *std::move(given[i]));
+    if (auto& value = given[i]) {
+      set_variable(name, *std::move(value));
     } else if (i >= first_default) {
       set_variable(name, eval(*parameters.defaults[i - first_default]));
     } else {

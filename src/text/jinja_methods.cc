@@ -283,6 +283,7 @@ Value dict_method(Interpreter& run, const Value& self, std::string_view name, Ar
     return self;
   }
   std::vector<Value> out;
+  out.reserve(dict.items.size());
   for (const auto& [key, value] : dict.items) {
     out.push_back(name == "items"  ? Value::list({key, value}, ListKind::kTuple)
                   : name == "keys" ? key

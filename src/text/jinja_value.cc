@@ -12,19 +12,6 @@
 #include "src/text/utf8.h"
 
 namespace stet::text {
-namespace {
-
-void add_extent(const Value& part, Extent* whole) {
-  const Extent extent = extent_of(part);
-  whole->nesting = std::max(whole->nesting, extent.nesting + 1);
-  whole->weight += extent.weight;
-  if (whole->nesting > kMaxNesting) {
-    throw JinjaError("a value is nested more than " + std::to_string(kMaxNesting) + " deep");
-  }
-  if (whole->weight > kMaxWeight) {
-    throw JinjaError("a value has more than " + std::to_string(kMaxWeight) + " parts");
-  }
-}
 
 double as_double(const Value& value) {
   if (const auto* b = value.get<bool>()) {
@@ -39,6 +26,20 @@ double as_double(const Value& value) {
 int64_t as_int(const Value& value) {
   const auto* b = value.get<bool>();
   return b != nullptr ? (*b ? 1 : 0) : *value.get<int64_t>();
+}
+
+namespace {
+
+void add_extent(const Value& part, Extent* whole) {
+  const Extent extent = extent_of(part);
+  whole->nesting = std::max(whole->nesting, extent.nesting + 1);
+  whole->weight += extent.weight;
+  if (whole->nesting > kMaxNesting) {
+    throw JinjaError("a value is nested more than " + std::to_string(kMaxNesting) + " deep");
+  }
+  if (whole->weight > kMaxWeight) {
+    throw JinjaError("a value has more than " + std::to_string(kMaxWeight) + " parts");
+  }
 }
 
 // Kinds that compare with each other: list with list, tuple with tuple; an iterator only with

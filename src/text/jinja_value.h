@@ -169,6 +169,8 @@ struct LoopState {
   int64_t depth = 1;
 };
 
+double as_double(const Value& value);  // of a number
+int64_t as_int(const Value& value);    // of a bool or an integer
 bool equal(const Value& a, const Value& b);
 bool less(const Value& a, const Value& b);  // throws for types without an order
 Value compare_key(const Value& value,

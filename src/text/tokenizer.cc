@@ -10,7 +10,7 @@
 
 namespace stet::text {
 
-Result<std::shared_ptr<const Tokenizer>> Tokenizer::create(TokenizerSpec spec) {
+Result<std::shared_ptr<const Tokenizer>> Tokenizer::create(const TokenizerSpec& spec) {
   STET_ASSIGN_OR_RETURN(Vocabulary vocabulary, build_vocabulary(spec));
   STET_ASSIGN_OR_RETURN(auto pre_tokenizer, PreTokenizer::create(spec.pre_tokenizer));
   return std::shared_ptr<const Tokenizer>(

@@ -60,7 +60,7 @@ std::shared_ptr<const Tokenizer> make(const char* pre_tokenizer) {
   }
   spec.kinds.assign(spec.tokens.size(), stet::text::TokenKind::kNormal);
   std::fill_n(spec.kinds.begin(), kNumSpecial, stet::text::TokenKind::kControl);
-  auto made = Tokenizer::create(std::move(spec));
+  auto made = Tokenizer::create(spec);
   expect(made.ok());
   return *made;
 }

@@ -36,7 +36,7 @@ class SmolLm2Text : public testing::Test {
       spec.kinds.push_back(static_cast<TokenKind>(kind));
     }
     spec.eos_id = static_cast<int64_t>(*index->get_uint("tokenizer.ggml.eos_token_id"));
-    auto made = Tokenizer::create(std::move(spec));
+    auto made = Tokenizer::create(spec);
     ASSERT_TRUE(made.ok()) << made.status().to_string();
     tokenizer_ = *made;
     template_source_ = *index->get_string("tokenizer.chat_template");

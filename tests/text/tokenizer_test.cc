@@ -18,8 +18,8 @@ const nlohmann::json& tiny() {
   return golden;
 }
 
-std::shared_ptr<const Tokenizer> make(TokenizerSpec spec) {
-  auto made = Tokenizer::create(std::move(spec));
+std::shared_ptr<const Tokenizer> make(const TokenizerSpec& spec) {
+  auto made = Tokenizer::create(spec);
   EXPECT_TRUE(made.ok()) << made.status().to_string();
   return made.ok() ? *made : nullptr;
 }

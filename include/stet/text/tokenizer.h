@@ -45,7 +45,7 @@ class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
   // Unknown model or pre-tokenizer, inconsistent tables: a Status that names the field.
-  static Result<std::shared_ptr<const Tokenizer>> create(TokenizerSpec spec);
+  static Result<std::shared_ptr<const Tokenizer>> create(const TokenizerSpec& spec);
 
   // Appends the ids of the concatenated segments. Special tokens are found where they lie wholly in
   // template text (adjacent template segments are one text), the longest first; what stands between
