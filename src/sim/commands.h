@@ -41,8 +41,8 @@ struct ExperimentsCommand {
   std::string data;
   std::string out;
   std::string model = "configs/sim/70b-h200-assumed.json";
-  uint32_t num_requests = 0;  // of each trace at most; 0 = all
-  uint32_t num_long_output = 4000;
+  uint32_t num_requests = 3000;     // of each recorded trace at most; 0 = all
+  uint32_t num_long_output = 1500;  // of each of its seeds
   Sla sla;
   int run() const;
 };

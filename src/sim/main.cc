@@ -65,6 +65,47 @@ void add_run(CLI::App& app, stet::sim::RunCommand* run) {
   sub->add_option("--plan-log", run->plan_log, "Write every plan of every run to this file");
 }
 
+void add_score(CLI::App& app, stet::sim::ScoreCommand* score) {
+  CLI::App* sub = app.add_subcommand("score",
+                                     "Forecast peak memory beside the true peak, for every batch "
+                                     "that a replay forms by admission");
+  add_trace(sub, &score->trace, &score->shape);
+  add_machine(sub, &score->model);
+  sub->add_option("--policy", score->replay.policy, "The policy that forms the batches")
+      ->capture_default_str();
+  add_replay(sub, &score->replay);
+  sub->add_option("--every", score->every, "Score each so many-th step that admits")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  sub->add_option("--json", score->json, "Write the figures and every batch to this file");
+  sub->add_option("--svg", score->svg, "Draw memory, forecast and truth over time into this file");
+}
+
+void add_experiments(CLI::App& app, stet::sim::ExperimentsCommand* experiments) {
+  CLI::App* sub = app.add_subcommand(
+      "experiments",
+      "The experiment table of scheduler.md section 9: policies x traces x load, with charts");
+  sub->add_option("--data", experiments->data,
+                  "Folder of the trace slices (azure_llm_*_first.csv, mooncake_*_first.csv); those "
+                  "that are missing are left out and named. long-output needs none");
+  sub->add_option("--out", experiments->out, "Folder for the results; made if it is not there")
+      ->required();
+  add_machine(sub, &experiments->model);
+  sub->add_option("--requests", experiments->num_requests,
+                  "Of each recorded trace at most so many; 0 = all")
+      ->capture_default_str();
+  sub->add_option("--long-output-requests", experiments->num_long_output,
+                  "Of each of the three long-output traces")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  sub->add_option("--ttft", experiments->sla.ttft_s, "SLA: seconds to the first token")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  sub->add_option("--gap", experiments->sla.gap_s, "SLA: seconds between two tokens, ever")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+}
+
 void add_gen(CLI::App& app, stet::sim::GenCommand* gen) {
   CLI::App* sub = app.add_subcommand("gen", "Write a synthetic trace to standard output");
   sub->require_subcommand(1);
@@ -91,9 +132,19 @@ int run(int argc, char** argv) {
   stet::sim::RunCommand replay;
   add_gen(app, &gen);
   add_run(app, &replay);
+  stet::sim::ScoreCommand score;
+  add_score(app, &score);
+  stet::sim::ExperimentsCommand experiments;
+  add_experiments(app, &experiments);
   CLI11_PARSE(app, argc, argv);
   if (app.got_subcommand("gen")) {
     return gen.run();
+  }
+  if (app.got_subcommand("score")) {
+    return score.run();
+  }
+  if (app.got_subcommand("experiments")) {
+    return experiments.run();
   }
   return replay.run();
 }

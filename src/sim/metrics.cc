@@ -86,6 +86,37 @@ RunMetrics summarise(const Trace& trace, const ReplayResult& result, const Repla
   return run;
 }
 
+RunMetrics average(const std::vector<RunMetrics>& runs) {
+  RunMetrics result = runs.at(0);
+  const auto n = static_cast<double>(runs.size());
+  for (double RunMetrics::*figure :
+       {&RunMetrics::rate, &RunMetrics::makespan_s, &RunMetrics::goodput, &RunMetrics::throughput,
+        &RunMetrics::in_sla, &RunMetrics::recomputed, &RunMetrics::queue_mean_s,
+        &RunMetrics::queue_p99_s, &RunMetrics::pool_mean, &RunMetrics::pool_peak,
+        &RunMetrics::ttft_p50_s, &RunMetrics::ttft_p95_s, &RunMetrics::ttft_p99_s,
+        &RunMetrics::itl_p50_s, &RunMetrics::itl_p99_s, &RunMetrics::max_itl_p99_s,
+        &RunMetrics::hit_share, &RunMetrics::scheduler_us_per_step, &RunMetrics::host_s}) {
+    double sum = 0.0;
+    for (const RunMetrics& run : runs) {
+      sum += run.*figure;
+    }
+    result.*figure = sum / n;
+  }
+  for (uint64_t RunMetrics::*count :
+       {&RunMetrics::num_requests, &RunMetrics::num_refused, &RunMetrics::num_preemptions,
+        &RunMetrics::saved_tokens, &RunMetrics::num_steps}) {
+    uint64_t sum = 0;
+    for (const RunMetrics& run : runs) {
+      sum += run.*count;
+    }
+    result.*count = (sum + runs.size() / 2) / runs.size();
+  }
+  for (const RunMetrics& run : runs) {
+    result.plan_digest = runs.size() == 1 ? run.plan_digest : 0;  // of several runs there is none
+  }
+  return result;
+}
+
 std::string markdown_table(const std::vector<RunMetrics>& runs) {
   std::string text =
       "| policy | goodput req/s | % in SLA | refused | preemptions | recomputed % of prefill | "

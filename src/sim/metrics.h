@@ -37,6 +37,9 @@ RunMetrics summarise(const Trace& trace, const ReplayResult& result, const Repla
 std::string label_of(const ReplayOptions& options);
 bool met(const Sla& sla, const TraceRequest& request, const RequestOutcome& outcome);
 
+// Of the same policy over several traces: means of every figure, and of counts their rounded mean.
+RunMetrics average(const std::vector<RunMetrics>& runs);
+
 // A Markdown table, one row per run.
 std::string markdown_table(const std::vector<RunMetrics>& runs);
 nlohmann::ordered_json to_json(const RunMetrics& run);
