@@ -65,6 +65,7 @@ class EngineCore {
   // For checkers, between steps.
   const kv::KvCache& kv() const { return *kv_; }
   const StepPlan& last_plan() const { return plan_; }
+  const sched::SchedView& last_view() const { return view_; }  // its tables: until the commit
   Status check_integrity() const;
   size_t num_requests() const { return requests_.size(); }
 

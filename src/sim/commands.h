@@ -1,0 +1,54 @@
+// The subcommands of stet-sim; main.cc gives them their flags. Each returns an exit code.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "src/sim/replay.h"
+#include "src/sim/trace.h"
+
+namespace stet::sim {
+
+struct GenCommand {
+  uint32_t num_requests = 1500;
+  double rate = 1.3;
+  uint64_t seed = 7;
+  int run() const;  // CSV on standard output
+};
+
+struct RunCommand {
+  std::string trace;
+  std::string model = "configs/sim/70b-h200-assumed.json";
+  std::vector<std::string> policies;  // empty: all
+  TraceShape shape;
+  ReplayOptions replay;  // all but the policy
+  std::string json, plan_log;
+  int run() const;
+};
+
+struct ScoreCommand {
+  std::string trace;
+  std::string model = "configs/sim/70b-h200-assumed.json";
+  TraceShape shape;
+  ReplayOptions replay;
+  uint32_t every = 1;
+  std::string json, svg;
+  int run() const;
+};
+
+struct ExperimentsCommand {
+  std::string data;
+  std::string out;
+  std::string model = "configs/sim/70b-h200-assumed.json";
+  uint32_t num_requests = 3000;     // of each recorded trace at most; 0 = all
+  uint32_t num_long_output = 1500;  // of each of its seeds
+  Sla sla;
+  int run() const;
+};
+
+// One line on standard error; the exit code of a wrong argument or file.
+int fail(const Status& status);
+Status write_file(const std::string& path, const std::string& text);
+
+}  // namespace stet::sim

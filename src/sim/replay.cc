@@ -1,0 +1,226 @@
+#include "src/sim/replay.h"
+
+#include <algorithm>
+#include <bit>
+#include <memory>
+#include <ostream>
+#include <utility>
+
+#include "src/sim/hash_random.h"
+#include "stet/base/check.h"
+#include "stet/base/clock.h"
+#include "stet/obs/metrics.h"
+
+namespace stet::sim {
+namespace {
+
+constexpr uint64_t kOriginUs = 1;  // the trace's 0: RequestTimes knows 0 as "did not happen"
+
+class Replay final : public VirtualTime, public engine::EventSink {
+ public:
+  Replay(const Trace& trace, const MachineModel& machine, const ReplayOptions& options)
+      : trace_(trace),
+        options_(options),
+        max_tokens_(options.max_tokens == 0 ? default_max_tokens(trace) : options.max_tokens),
+        backend_(machine, trace.requests, options.seed, this) {
+    result_.outcomes.resize(trace.requests.size());
+    clock_.advance_us(kOriginUs);
+  }
+
+  Status start();
+  ReplayResult run();
+
+  // VirtualTime: a step is in flight.
+  uint64_t now_us() const override { return clock_.now_us(); }
+  void run_until(uint64_t at_us) override;
+  // EventSink
+  void on_events(std::vector<engine::EngineEvent> events) override;
+
+ private:
+  uint64_t arrival_us(uint64_t index) const {
+    return kOriginUs + trace_.requests[index].arrival_us;
+  }
+  static uint64_t trace_us(uint64_t at_us) { return at_us - kOriginUs; }
+  void advance_to(uint64_t at_us) { clock_.advance_us(at_us - clock_.now_us()); }
+  void submit_until(uint64_t at_us);
+  Request request_of(uint64_t index) const;
+  void note_plan();
+  void take_token(RequestOutcome& outcome);
+  void take_end(RequestOutcome& outcome, const engine::EngineEvent& event);
+
+  const Trace& trace_;
+  const ReplayOptions& options_;
+  const uint32_t max_tokens_;
+  ManualClock clock_;
+  obs::Metrics metrics_;
+  SimBackend backend_;
+  std::unique_ptr<engine::SteppedEngine> engine_;
+  ReplayResult result_;
+  std::vector<uint64_t> index_of_;  // [accepted requests] by RequestId - 1: the row of the trace
+  uint64_t num_submitted_ = 0;
+  uint64_t num_ended_ = 0;    // refused ones included
+  double used_block_us_ = 0;  // integral of used blocks over time
+  uint64_t sink_ns_ = 0;
+};
+
+Status Replay::start() {
+  engine::EngineOptions options;
+  options.policy = options_.policy;
+  options.prefix_cache = options_.prefix_cache;
+  options.max_queued_requests = UINT32_MAX;
+  options.max_queued_prompt_tokens = UINT64_MAX;
+  options.queue_timeout_us = UINT64_MAX / 2;
+  STET_ASSIGN_OR_RETURN(engine_, engine::SteppedEngine::create(&backend_, this, &clock_, &metrics_,
+                                                               std::move(options)));
+  return {};
+}
+
+Request Replay::request_of(uint64_t index) const {
+  const TraceRequest& row = trace_.requests[index];
+  Request request;
+  request.prompt_token_ids = prompt_of(row, index, options_.seed);
+  request.sampling.seed = index;
+  request.sampling.max_tokens = max_tokens_;
+  request.sampling.stop_token_ids = {kEndToken};
+  request.service_class = options_.batch_class ? ServiceClass::kBatch : ServiceClass::kInteractive;
+  if (options_.true_lengths) {
+    request.expected_output_tokens = row.output_tokens;
+  }
+  if (options_.late_last) {
+    request.ttft_target_us = static_cast<uint64_t>(options_.sla.ttft_s * 1e6);
+  }
+  return request;
+}
+
+void Replay::submit_until(uint64_t at_us) {
+  while (num_submitted_ < trace_.requests.size() && arrival_us(num_submitted_) <= at_us) {
+    const uint64_t index = num_submitted_++;
+    advance_to(std::max(clock_.now_us(), arrival_us(index)));
+    const engine::Submission submission = engine_->submit(request_of(index));
+    if (submission.refusal == engine::Refusal::kNone) {
+      index_of_.push_back(index);
+      STET_CHECK(submission.id.v == index_of_.size(), "accepted requests are counted from 1");
+      continue;
+    }
+    STET_CHECK(submission.refusal == engine::Refusal::kNeverFits, "the queue has no bounds here");
+    result_.outcomes[index].refused = true;
+    ++num_ended_;
+  }
+}
+
+void Replay::run_until(uint64_t at_us) {
+  const uint32_t used = engine_->kv().counts().used();
+  const double share = static_cast<double>(used) / engine_->kv().num_blocks();
+  result_.pool_use_peak = std::max(result_.pool_use_peak, share);
+  used_block_us_ += share * static_cast<double>(at_us - clock_.now_us());
+  if (options_.observer != nullptr && at_us > clock_.now_us()) {
+    options_.observer->on_step(*engine_, backend_, clock_.now_us());
+  }
+  submit_until(at_us);
+  advance_to(at_us);
+}
+
+// ---- events
+
+void Replay::take_token(RequestOutcome& outcome) {
+  const uint64_t now = trace_us(clock_.now_us());
+  if (outcome.num_outputs == 0) {
+    outcome.first_token_us = now;
+  } else {
+    const uint64_t gap = now - outcome.last_token_us;
+    outcome.longest_gap_us = std::max(outcome.longest_gap_us, gap);
+    result_.gaps_us.add(gap);
+  }
+  outcome.last_token_us = now;
+  ++outcome.num_outputs;
+}
+
+void Replay::take_end(RequestOutcome& outcome, const engine::EngineEvent& event) {
+  STET_CHECK(event.status.ok(), "nothing is cancelled and nothing expires here");
+  outcome.first_scheduled_us = trace_us(event.times.first_scheduled_us);
+  outcome.ended_us = trace_us(event.times.ended_us);
+  outcome.num_preemptions = event.num_preemptions;
+  outcome.cached_prompt_tokens = event.cached_prompt_tokens;
+  ++num_ended_;
+}
+
+void Replay::on_events(std::vector<engine::EngineEvent> events) {
+  HostTimer timer(&sink_ns_);
+  for (const engine::EngineEvent& event : events) {
+    RequestOutcome& outcome = result_.outcomes[index_of_[event.request.v - 1]];
+    for (size_t i = 0; i < event.tokens.size(); ++i) {
+      take_token(outcome);
+    }
+    if (event.kind == engine::EngineEventKind::kRequestEnded) {
+      take_end(outcome, event);
+    }
+  }
+}
+
+// ---- the loop
+
+void Replay::note_plan() {
+  const StepPlan& plan = engine_->last_plan();
+  uint64_t digest = result_.plan_digest;
+  const auto add = [&digest](uint64_t value) { digest = mix64(digest ^ value); };
+  add(clock_.now_us());
+  for (const ScheduledSeq& s : plan.scheduled) {
+    add(s.seq.v);
+    add(uint64_t{s.first_pos} << 32 | s.num_scheduled_tokens);
+    add(uint64_t{s.num_new_blocks} << 1 | (s.sample ? 1 : 0));
+  }
+  for (const SeqId seq : plan.preempted) {
+    add(~seq.v);
+  }
+  result_.plan_digest = digest;
+  if (options_.plan_log != nullptr) {
+    *options_.plan_log << "end_us " << trace_us(clock_.now_us()) << " " << plan.to_string();
+  }
+}
+
+ReplayResult Replay::run() {
+  uint64_t step_ns = 0, host_ns = 0;
+  {
+    HostTimer host(&host_ns);
+    while (num_ended_ < trace_.requests.size()) {
+      submit_until(clock_.now_us());
+      bool computed = false;
+      {
+        HostTimer timer(&step_ns);
+        computed = engine_->step();
+      }
+      if (computed) {
+        note_plan();
+      } else if (num_submitted_ < trace_.requests.size()) {
+        advance_to(std::max(clock_.now_us(), arrival_us(num_submitted_)));
+      } else {
+        STET_CHECK(num_ended_ == trace_.requests.size(), "an engine with work to do has a plan");
+      }
+    }
+  }
+  result_.work = backend_.work();
+  result_.end_us = trace_us(clock_.now_us());
+  result_.num_preemptions = engine_->stats().preemptions;
+  result_.pool_use_mean =
+      result_.end_us == 0 ? 0.0 : used_block_us_ / static_cast<double>(result_.end_us);
+  const auto engine_us = static_cast<double>(step_ns - backend_.host_ns() - sink_ns_) * 1e-3;
+  result_.scheduler_us_per_step =
+      engine_us / static_cast<double>(std::max<uint64_t>(1, result_.work.num_steps));
+  result_.host_s = static_cast<double>(host_ns) * 1e-9;
+  return std::move(result_);
+}
+
+}  // namespace
+
+uint32_t default_max_tokens(const Trace& trace) {
+  return std::max(4096U, std::bit_ceil(trace.longest_output()));
+}
+
+Result<ReplayResult> replay(const Trace& trace, const MachineModel& machine,
+                            const ReplayOptions& options) {
+  Replay run(trace, machine, options);
+  STET_RETURN_IF_ERROR(run.start());
+  return run.run();
+}
+
+}  // namespace stet::sim
