@@ -69,6 +69,12 @@ SEED ?= 1
 sim: test-build ## SEEDS (20000) simulated worlds from SEED (1): engine, scheduler and KV cache on virtual time
 	@$(RELEASE)/bin/stet_sim_check --seeds $(SEEDS) --first $(SEED)
 
+.PHONY: experiments
+DATA ?=
+experiments: deps ## policies x traces x loads on a simulated machine into benchmarks/results/scheduler (DATA=folder of the trace slices)
+	@cmake --preset release > /dev/null && cmake --build $(RELEASE) -j $(JOBS) --target stet-sim
+	@$(RELEASE)/bin/stet-sim experiments --data "$(DATA)" --out benchmarks/results/scheduler
+
 exactness-controls: test-build ## the table of planted wrong orders and what the exactness suite says of each
 	@$(RELEASE)/bin/exactness_controls
 

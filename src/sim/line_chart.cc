@@ -7,7 +7,7 @@
 namespace stet::sim {
 namespace {
 
-constexpr double kWidth = 900, kHeight = 460;
+constexpr double kWidth = 960, kHeight = 460;
 constexpr double kLeft = 70, kRight = 690, kTop = 50,
                  kBottom = 400;  // of the plot; legend on the right
 // Okabe and Ito 2008: told apart by colour-blind readers too.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 
 namespace stet::sim {
 namespace {
@@ -15,6 +16,13 @@ std::string fixed(double value, int digits) {
   std::snprintf(text, sizeof text, "%.*f", digits, value);
   return text;
 }
+// More digits than a run can claim only make the file long.
+double six_digits(double value) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.6g", value);
+  return std::strtod(text, nullptr);
+}
+
 std::string percent(double share, int digits) {
   return fixed(100.0 * share, digits);
 }
@@ -152,30 +160,30 @@ nlohmann::ordered_json to_json(const RunMetrics& r) {
   char digest[24];
   std::snprintf(digest, sizeof digest, "%016llx", static_cast<unsigned long long>(r.plan_digest));
   return {{"policy", r.label},
-          {"arrivals_per_s", r.rate},
+          {"arrivals_per_s", six_digits(r.rate)},
           {"num_requests", r.num_requests},
           {"num_refused", r.num_refused},
-          {"makespan_s", r.makespan_s},
-          {"goodput_per_s", r.goodput},
-          {"served_per_s", r.throughput},
-          {"in_sla_share", r.in_sla},
+          {"makespan_s", six_digits(r.makespan_s)},
+          {"goodput_per_s", six_digits(r.goodput)},
+          {"served_per_s", six_digits(r.throughput)},
+          {"in_sla_share", six_digits(r.in_sla)},
           {"num_preemptions", r.num_preemptions},
-          {"recomputed_prefill_share", r.recomputed},
-          {"queue_mean_s", r.queue_mean_s},
-          {"queue_p99_s", r.queue_p99_s},
-          {"pool_use_mean", r.pool_mean},
-          {"pool_use_peak", r.pool_peak},
-          {"ttft_p50_s", r.ttft_p50_s},
-          {"ttft_p95_s", r.ttft_p95_s},
-          {"ttft_p99_s", r.ttft_p99_s},
-          {"itl_p50_s", r.itl_p50_s},
-          {"itl_p99_s", r.itl_p99_s},
-          {"max_itl_p99_s", r.max_itl_p99_s},
-          {"cache_hit_share", r.hit_share},
+          {"recomputed_prefill_share", six_digits(r.recomputed)},
+          {"queue_mean_s", six_digits(r.queue_mean_s)},
+          {"queue_p99_s", six_digits(r.queue_p99_s)},
+          {"pool_use_mean", six_digits(r.pool_mean)},
+          {"pool_use_peak", six_digits(r.pool_peak)},
+          {"ttft_p50_s", six_digits(r.ttft_p50_s)},
+          {"ttft_p95_s", six_digits(r.ttft_p95_s)},
+          {"ttft_p99_s", six_digits(r.ttft_p99_s)},
+          {"itl_p50_s", six_digits(r.itl_p50_s)},
+          {"itl_p99_s", six_digits(r.itl_p99_s)},
+          {"max_itl_p99_s", six_digits(r.max_itl_p99_s)},
+          {"cache_hit_share", six_digits(r.hit_share)},
           {"prefill_tokens_saved", r.saved_tokens},
           {"num_steps", r.num_steps},
-          {"scheduler_us_per_step", r.scheduler_us_per_step},
-          {"host_s", r.host_s},
+          {"scheduler_us_per_step", six_digits(r.scheduler_us_per_step)},
+          {"host_s", six_digits(r.host_s)},
           {"plan_digest", digest}};
 }
 
