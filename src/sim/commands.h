@@ -27,6 +27,17 @@ struct RunCommand {
   int run() const;
 };
 
+// What the production cache saves with a pool that is a share of the trace's distinct tokens,
+// beside what could be saved.
+struct CacheCommand {
+  std::string trace;
+  std::string model = "configs/sim/70b-h200-assumed.json";
+  TraceShape shape;
+  double pool_share = 0.25;
+  bool batch = false;
+  int run() const;
+};
+
 struct ScoreCommand {
   std::string trace;
   std::string model = "configs/sim/70b-h200-assumed.json";

@@ -1,6 +1,8 @@
 // stet-sim: the production scheduler on a simulated machine.
 #include <CLI/CLI.hpp>
 #include <exception>
+#include <map>
+#include <string>
 
 #include "src/sim/commands.h"
 
@@ -59,10 +61,29 @@ void add_run(CLI::App& app, stet::sim::RunCommand* run) {
   add_machine(sub, &run->model);
   sub->add_option("--policy", run->policies, "A policy by name; may be repeated; default: all");
   add_replay(sub, &run->replay);
+  sub->add_option("--eviction", run->replay.eviction,
+                  "Which cached block is given up first: lru, or future (what nobody in the queue "
+                  "will use, then what is used last)")
+      ->transform(CLI::CheckedTransformer(std::map<std::string, stet::kv::Eviction>{
+          {"lru", stet::kv::Eviction::kLru}, {"future", stet::kv::Eviction::kFuture}}));
   sub->add_flag("--batch", run->replay.batch_class,
                 "All requests at t = 0, in the service class batch");
   sub->add_option("--json", run->json, "Write the figures to this file too");
   sub->add_option("--plan-log", run->plan_log, "Write every plan of every run to this file");
+}
+
+void add_cache(CLI::App& app, stet::sim::CacheCommand* cache) {
+  CLI::App* sub = app.add_subcommand("cache",
+                                     "Prefill tokens saved by order and eviction policy on a trace "
+                                     "with prefix ids, beside what an "
+                                     "infinite cache, Belady and LRU would save");
+  add_trace(sub, &cache->trace, &cache->shape);
+  add_machine(sub, &cache->model);
+  sub->add_option("--pool-share", cache->pool_share,
+                  "The pool as a share of the trace's distinct prompt tokens")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  sub->add_flag("--batch", cache->batch, "All requests at t = 0, in the service class batch");
 }
 
 void add_score(CLI::App& app, stet::sim::ScoreCommand* score) {
@@ -132,6 +153,8 @@ int run(int argc, char** argv) {
   stet::sim::RunCommand replay;
   add_gen(app, &gen);
   add_run(app, &replay);
+  stet::sim::CacheCommand cache;
+  add_cache(app, &cache);
   stet::sim::ScoreCommand score;
   add_score(app, &score);
   stet::sim::ExperimentsCommand experiments;
@@ -139,6 +162,9 @@ int run(int argc, char** argv) {
   CLI11_PARSE(app, argc, argv);
   if (app.got_subcommand("gen")) {
     return gen.run();
+  }
+  if (app.got_subcommand("cache")) {
+    return cache.run();
   }
   if (app.got_subcommand("score")) {
     return score.run();

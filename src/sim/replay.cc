@@ -67,6 +67,7 @@ Status Replay::start() {
   engine::EngineOptions options;
   options.policy = options_.policy;
   options.prefix_cache = options_.prefix_cache;
+  options.eviction = options_.eviction;
   options.max_queued_requests = UINT32_MAX;
   options.max_queued_prompt_tokens = UINT64_MAX;
   options.queue_timeout_us = UINT64_MAX / 2;

@@ -41,6 +41,7 @@ struct ReplayOptions {
   bool late_last = false;     // every request names the SLA's TTFT as its target
   bool prefix_cache = false;
   bool batch_class = false;  // ServiceClass::kBatch
+  kv::Eviction eviction = kv::Eviction::kLru;
   Sla sla;
   uint64_t seed = 1;                 // of all token ids
   std::ostream* plan_log = nullptr;  // every plan as text
