@@ -45,6 +45,10 @@ TEST_P(Exactness, NoSettingShowsInTokensOrLogProbabilities) {
       if (setting.policy == "aggressive" || setting.misleading_hints) {
         EXPECT_GT(result.preemptions, 0u) << "the setting must really preempt";
       }
+      if (setting.kv_mode == executor::KvMode::kVirtual) {
+        EXPECT_GT(result.kv.map_calls, 0u) << "the setting must really map";
+        EXPECT_EQ(result.kv.paged_fallbacks > 0, setting.kv_max_maps != 0);
+      }
       if (setting.twice) {
         EXPECT_GT(result.cached_prompt_tokens, 0u) << "the setting must really hit the cache";
       }

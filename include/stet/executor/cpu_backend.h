@@ -26,6 +26,7 @@ struct CpuBackendOptions {
   KvMode kv_mode = KvMode::kPaged;
   bool prefault_kv = false;  // virtual mode: the pool's pages get their memory in create()
   bool guard_kv = false;     // tests, virtual mode: addresses that were given up fault
+  uint64_t kv_max_maps = 0;  // tests, virtual mode: instead of vm.max_map_count
   bool poison_kv =
       false;  // tests: new and released blocks are filled with NaN before anybody writes them
 };

@@ -126,7 +126,8 @@ Result<std::unique_ptr<KvMemory>> CpuBackendImpl::open_kv() const {
        .max_sequence_blocks = context_blocks,
        .poison = options_.poison_kv,
        .guard = options_.guard_kv,
-       .prefault_threads = options_.prefault_kv ? options_.num_threads : 0});
+       .prefault_threads = options_.prefault_kv ? options_.num_threads : 0,
+       .max_maps = options_.kv_max_maps});
 }
 
 Ticket CpuBackendImpl::submit(const StepBatch& batch) {
