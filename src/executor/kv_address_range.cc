@@ -15,19 +15,19 @@ std::unique_ptr<KvAddressRange> KvAddressRange::reserve(KvMapper* mapper, uint32
 
 KvAddressRange::KvAddressRange(KvMapper* mapper, std::byte* reserved, uint32_t num_blocks)
     : mapper_(mapper), base_(reserved + mapper->stride()), mapped_(num_blocks) {
-  mapper_->count_maps(1);
+  mapper_->count(1, 0);
 }
 
 KvAddressRange::~KvAddressRange() {
   std::byte* const begin = base_ - mapper_->stride();
   std::byte* const end = begin + (uint64_t{capacity()} + 2) * mapper_->stride();
-  mapper_->count_maps(-int64_t{num_maps_});
+  mapper_->count(-int64_t{num_maps_}, -int64_t{num_mapped_});
   if (intact()) {
     mapper_->release(begin, static_cast<uint64_t>(end - begin));
     return;
   }
   // The addresses of the failed call may be anybody's by now: unmapping them could hit others.
-  mapper_->count_maps(1);
+  mapper_->count(1, num_lost_);
   std::byte* const lost = address(first_lost_);
   std::byte* const behind = address(first_lost_ + num_lost_);
   mapper_->release(begin, static_cast<uint64_t>(lost - begin));
@@ -127,12 +127,16 @@ uint32_t KvAddressRange::borders_of(uint32_t first, uint32_t num_blocks) const {
 template <class F>
 void KvAddressRange::change(uint32_t first, uint32_t num_blocks, F&& mapped_at) {
   const uint32_t before = borders_of(first, num_blocks);
+  int64_t blocks = 0;
   for (uint32_t i = first; i < first + num_blocks; ++i) {
+    blocks -= mapped_[i].slot != kNothing ? 1 : 0;
     mapped_[i] = mapped_at(i);
+    blocks += mapped_[i].slot != kNothing ? 1 : 0;
   }
-  const uint32_t after = borders_of(first, num_blocks);
-  num_maps_ += after - before;  // unsigned wrap is the difference
-  mapper_->count_maps(int64_t{after} - int64_t{before});
+  const int64_t maps = int64_t{borders_of(first, num_blocks)} - before;
+  num_maps_ = static_cast<uint32_t>(num_maps_ + maps);
+  num_mapped_ = static_cast<uint32_t>(num_mapped_ + blocks);
+  mapper_->count(maps, blocks);
 }
 
 }  // namespace stet::executor

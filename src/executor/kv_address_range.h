@@ -30,7 +30,6 @@ class KvAddressRange {
   bool forget(uint32_t first, uint32_t num_blocks);
   // False after a failed call: nobody knows what lies at some addresses, which stay behind.
   bool intact() const { return num_lost_ == 0; }
-  uint32_t num_maps() const { return num_maps_; }
   // How many of these slots, starting at index 0, lie there already.
   uint32_t num_equal(std::span<const BlockId> slots) const;
 
@@ -58,6 +57,7 @@ class KvAddressRange {
   std::byte* const base_;
   std::vector<Mapped> mapped_;
   uint32_t num_maps_ = 1;    // VMAs, guards included
+  uint32_t num_mapped_ = 0;  // blocks
   uint32_t first_lost_ = 0;  // addresses of a failed call, in blocks
   uint32_t num_lost_ = 0;
 };

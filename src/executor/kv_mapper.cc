@@ -8,18 +8,26 @@
 
 namespace stet::executor {
 
+namespace {
+
+MapBudget share_of(const MapBudget& budget, uint64_t percent) {
+  return {budget.maps * percent / 100, budget.blocks * percent / 100};
+}
+
+}  // namespace
+
 uint64_t read_max_map_count() {
   uint64_t count = 65530;
   std::ifstream("/proc/sys/vm/max_map_count") >> count;
   return count != 0 ? count : 65530;  // a failed read sets 0
 }
 
-KvMapper::KvMapper(int fd, uint64_t stride, uint64_t max_maps,
+KvMapper::KvMapper(int fd, uint64_t stride, const MapBudget& budget,
                    std::function<bool(uint64_t)> fail_map)
     : fd_(fd),
       stride_(stride),
-      soft_limit_(max_maps * kSoftShare / 100),
-      hard_limit_(max_maps * kHardShare / 100),
+      soft_(share_of(budget, kSoftShare)),
+      hard_(share_of(budget, kHardShare)),
       fail_map_(std::move(fail_map)) {}
 
 std::byte* KvMapper::reserve(uint64_t num_bytes) {
@@ -45,8 +53,8 @@ void KvMapper::release(std::byte* address, uint64_t num_bytes) {
 }
 
 // A map in the middle of another makes three of one.
-bool KvMapper::over_hard_limit() const {
-  return num_maps_ + 2 > hard_limit_ || gave_up();
+bool KvMapper::over_hard_limit(uint32_t num_new_blocks) const {
+  return num_maps_ + 2 > hard_.maps || num_blocks_ + num_new_blocks > hard_.blocks || gave_up();
 }
 
 template <class F>
@@ -67,7 +75,7 @@ MapOutcome KvMapper::timed(F&& call) {
 
 MapOutcome KvMapper::map(std::byte* address, uint32_t first_slot, uint32_t num_slots,
                          bool writable) {
-  if (over_hard_limit()) {
+  if (over_hard_limit(num_slots)) {
     return MapOutcome::kRefused;
   }
   const int protection = writable ? PROT_READ | PROT_WRITE : PROT_READ;
@@ -79,7 +87,7 @@ MapOutcome KvMapper::map(std::byte* address, uint32_t first_slot, uint32_t num_s
 }
 
 MapOutcome KvMapper::make_read_only(std::byte* address, uint32_t num_slots) {
-  if (over_hard_limit()) {
+  if (over_hard_limit(0)) {
     return MapOutcome::kRefused;
   }
   return timed([&] { return mprotect(address, num_slots * stride_, PROT_READ) == 0; });

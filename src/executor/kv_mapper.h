@@ -14,18 +14,26 @@ enum class MapOutcome : uint8_t {
   kFailed,   // by the system: what lies there now is unknown (POSIX mmap lets it unmap first)
 };
 
+// What all ranges together may take of the system.
+struct MapBudget {
+  uint64_t maps = 0;    // VMAs of the process, vm.max_map_count
+  uint64_t blocks = 0;  // mapped blocks: their page tables are memory, 8 bytes for 4 KiB
+};
+
 // Owned by the step thread.
 class KvMapper {
  public:
-  // At `kSoftShare` percent of the system's map limit new sequences are paged; from `kHardShare` on
-  // running ones become so rather than add a map. The rest of the process needs some as well.
+  // At this share (percent) of a budget new sequences are paged and warm ranges are unmapped.
   static constexpr uint64_t kSoftShare = 80;
+  // Beyond this one running sequences become paged rather than map more. The rest of the process
+  // needs maps as well.
   static constexpr uint64_t kHardShare = 90;
   // Each failed call may leave one run of addresses behind that nobody dares to touch. A system
   // that refuses so often is asked no more.
   static constexpr uint64_t kMaxFailedCalls = 16;
 
-  KvMapper(int fd, uint64_t stride, uint64_t max_maps, std::function<bool(uint64_t)> fail_map);
+  KvMapper(int fd, uint64_t stride, const MapBudget& budget,
+           std::function<bool(uint64_t)> fail_map);
 
   uint64_t stride() const { return stride_; }
   // Address space that cannot be accessed; null when the system has none.
@@ -36,9 +44,14 @@ class KvMapper {
   MapOutcome make_read_only(std::byte* address, uint32_t num_slots);
   MapOutcome forget(std::byte* address, uint32_t num_slots);  // reserved, inaccessible
 
-  // Ranges report how many VMAs they have become.
-  void count_maps(int64_t change) { num_maps_ += static_cast<uint64_t>(change); }
-  bool over_soft_limit() const { return num_maps_ >= soft_limit_ || gave_up(); }
+  // Ranges report what they have become.
+  void count(int64_t maps, int64_t blocks) {
+    num_maps_ += static_cast<uint64_t>(maps);
+    num_blocks_ += static_cast<uint64_t>(blocks);
+  }
+  bool over_soft_limit() const {
+    return num_maps_ >= soft_.maps || num_blocks_ >= soft_.blocks || gave_up();
+  }
 
   uint64_t num_maps() const { return num_maps_; }
   uint64_t num_calls() const { return num_calls_; }
@@ -47,16 +60,16 @@ class KvMapper {
 
  private:
   bool gave_up() const { return num_failed_ >= kMaxFailedCalls; }
-  bool over_hard_limit() const;
+  bool over_hard_limit(uint32_t num_new_blocks) const;
   template <class F>
   MapOutcome timed(F&& call);
 
   const int fd_;
   const uint64_t stride_;
-  const uint64_t soft_limit_;
-  const uint64_t hard_limit_;
+  const MapBudget soft_, hard_;
   const std::function<bool(uint64_t)> fail_map_;
   uint64_t num_maps_ = 0;
+  uint64_t num_blocks_ = 0;
   uint64_t num_calls_ = 0;
   uint64_t num_failed_ = 0;
   uint64_t call_ns_ = 0;

@@ -27,6 +27,15 @@ uint64_t kv_slot_stride(KvMode mode, uint64_t block_bytes) {
   return (block_bytes + page - 1) / page * page;
 }
 
+uint64_t kv_mapping_bytes(KvMode mode, uint64_t block_bytes) {
+  if (mode == KvMode::kPaged) {
+    return 0;
+  }
+  const uint64_t stride = kv_slot_stride(mode, block_bytes);
+  constexpr uint64_t kBytesPerTableByte = 4096 / 8;  // x86-64: an entry of 8 bytes for 4 KiB
+  return stride - block_bytes + (1 + kMaxMappedPools) * stride / kBytesPerTableByte;
+}
+
 Status check_kv_pool(const kernels::KvTileLayout& layout, uint32_t num_blocks) {
   if (num_blocks != 0 && layout.block_tokens != 0 && layout.block_tokens % kernels::kTile == 0 &&
       layout.block_bytes() != 0) {

@@ -28,7 +28,9 @@ class VirtualKvMemory final : public KvMemory {
                           ? std::min(options.max_sequence_blocks, options.num_blocks)
                           : options.num_blocks),
         pool_(std::move(pool)),
-        mapper_(pool_.fd(), stride, options.max_maps != 0 ? options.max_maps : read_max_map_count(),
+        mapper_(pool_.fd(), stride,
+                {.maps = options.max_maps != 0 ? options.max_maps : read_max_map_count(),
+                 .blocks = kMaxMappedPools * options.num_blocks},
                 options.fail_map) {
     if (options_.poison) {
       std::memset(pool_.data(), kPoisonByte, stride * options_.num_blocks);

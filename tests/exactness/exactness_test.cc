@@ -47,7 +47,9 @@ TEST_P(Exactness, NoSettingShowsInTokensOrLogProbabilities) {
       }
       if (setting.kv_mode == executor::KvMode::kVirtual) {
         EXPECT_GT(result.kv.map_calls, 0u) << "the setting must really map";
-        EXPECT_EQ(result.kv.paged_fallbacks > 0, setting.kv_max_maps != 0);
+        if (setting.kv_max_maps != 0) {
+          EXPECT_GT(result.kv.paged_fallbacks, 0u) << "the setting must really mix";
+        }
       }
       if (setting.twice) {
         EXPECT_GT(result.cached_prompt_tokens, 0u) << "the setting must really hit the cache";

@@ -212,6 +212,22 @@ TEST(VirtualKvMemory, NearTheMapLimitNewSequencesArePagedUntilMapsComeBack) {
   EXPECT_TRUE(strided(*kv, SeqId{9}));
 }
 
+// Page tables are memory: at most five times the pool is mapped, however much is shared.
+TEST(VirtualKvMemory, WhoWouldShareMoreThanTheMappingBudgetIsPaged) {
+  auto kv = open({.num_blocks = 4});
+  for (uint64_t seq = 1; seq <= 8; ++seq) {
+    kv->create(SeqId{seq}, 4);
+    kv->share(SeqId{seq}, slots({0, 1, 2, 3}));
+    EXPECT_EQ(strided(*kv, SeqId{seq}), seq <= 4) << seq;
+  }
+  for (uint64_t seq = 1; seq <= 8; ++seq) {
+    kv->destroy(SeqId{seq});
+  }
+  kv->create(kA, 4);
+  kv->append(kA, slots({3, 2}));
+  EXPECT_TRUE(strided(*kv, kA)) << "warm ranges are unmapped for it";
+}
+
 // Both memories, driven alike; the test knows which operations the product may do.
 class Pair {
  public:

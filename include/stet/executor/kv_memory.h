@@ -26,6 +26,11 @@ const char* kv_mode_name(KvMode mode);  // "paged"
 std::optional<KvMode> kv_mode_of_name(std::string_view name);
 // Bytes from one slot to the next: a slot that is mapped by itself ends at a page's border.
 uint64_t kv_slot_stride(KvMode mode, uint64_t block_bytes);
+// Virtual mode maps at most this many times the pool, warm ranges included, beside the pool itself:
+// a bound on page tables. Sequences that share more than that are paged.
+inline constexpr uint64_t kMaxMappedPools = 5;
+// What a block takes of memory beside its bytes: padding of its slot and page tables.
+uint64_t kv_mapping_bytes(KvMode mode, uint64_t block_bytes);
 Status check_kv_pool(const kernels::KvTileLayout& layout, uint32_t num_blocks);
 
 // Block tables and bytes of one KV group. The caller (KvCache) decides which slot is whose: a wrong
