@@ -1,7 +1,7 @@
 // One step of a real model, without engine and scheduler: tokens/s and where the time goes.
 //
 //   step_bench model.gguf [--threads 2] [--cases decode_x1,prefill_512] [--steps 20] [--table
-//   avx512vnni]
+//   avx512vnni] [--kv paged]
 //
 // A decode step gives one token to each sequence; contexts start at the case's length and grow.
 // Medians over the steps, best in brackets; verbs are shares of the sum. Measured figures and the
@@ -47,6 +47,7 @@ constexpr Case kCases[] = {
 
 struct Settings {
   std::string path, table, cases;
+  std::string kv = "paged";
   uint32_t threads = 0;
   uint32_t steps = 20;
 };
@@ -66,7 +67,9 @@ class Bench {
          .num_blocks = blocks_per_sequence_ * c.num_sequences,
          .block_tokens = kBlockTokens,
          .max_step_tokens = 512,
-         .max_sequences = std::max(c.num_sequences, 2u)});
+         .max_sequences = std::max(c.num_sequences, 2u),
+         .kv_mode = kv_mode_of_name(settings.kv).value_or(KvMode::kPaged),
+         .prefault_kv = true});
     if (!backend.ok()) {
       std::fprintf(stderr, "%s\n", backend.status().to_string().c_str());
       std::exit(1);
@@ -190,6 +193,7 @@ int main(int argc, char** argv) {
       ->check(CLI::Range(1, 100000));
   app.add_option("--cases", settings.cases, "comma-separated prefixes of case names; empty = all");
   app.add_option("--table", settings.table, "kernel table; empty = the best for this CPU");
+  app.add_option("--kv", settings.kv, "KV memory")->check(CLI::IsMember({"paged", "virtual"}));
   CLI11_PARSE(app, argc, argv);
   if (settings.threads == 0) {
     settings.threads = executor::read_cpu_budget().usable();
@@ -208,9 +212,10 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "%s\n", model.status().to_string().c_str());
     return 65;
   }
-  std::printf("%s, %u threads, table %s; ms per step: median (best); verbs: mean ms\n",
+  std::printf("%s, %u threads, table %s, KV %s; ms per step: median (best); verbs: mean ms\n",
               (*model)->name.c_str(), settings.threads,
-              settings.table.empty() ? kernels::best_table().name : settings.table.c_str());
+              settings.table.empty() ? kernels::best_table().name : settings.table.c_str(),
+              settings.kv.c_str());
   for (const executor::Case& c : executor::kCases) {
     const std::string list = "," + settings.cases;
     bool wanted = settings.cases.empty();

@@ -237,7 +237,8 @@ std::optional<ValueError> check_string(std::string_view value, const FieldRow& r
       return good ? std::nullopt : std::optional(failed(ConfigErrorCode::kBadAddress));
     }
     case ValueRule::kIsa:
-    case ValueRule::kPolicy: {
+    case ValueRule::kPolicy:
+    case ValueRule::kKvMode: {
       const std::vector<std::string> names = allowed_names(row.rule);
       const bool known = std::find(names.begin(), names.end(), value) != names.end();
       return known ? std::nullopt : std::optional(failed(ConfigErrorCode::kUnknownValue));

@@ -60,6 +60,13 @@ constexpr FieldRow kRows[] = {
     {.path = "kv.prefix_cache",
      .fallback = "true",
      .doc = "Reuses KV blocks of equal prefixes. Never changes output."},
+    {.path = "kv.memory",
+     .fallback = "paged",
+     .rule = ValueRule::kKvMode,
+     .doc = "How a sequence finds its KV blocks. paged: a table of blocks over one pool on huge "
+            "pages. virtual: blocks mapped side by side under one address range per sequence, the "
+            "whole pool written at start; where the system refuses a map, that sequence is paged. "
+            "Never changes output."},
 
     {.path = "compute.threads",
      .fallback = "0",
@@ -267,6 +274,7 @@ constexpr ShortFlag kShortFlags[] = {
     {"--grpc", "listen.grpc", "ADDRESS"},
     {"--openai", "listen.openai", "ADDRESS"},
     {"--kv-tokens", "kv.tokens", "N"},
+    {"--kv", "kv.memory", "NAME"},
     {"--threads", "compute.threads", "N"},
     {"--isa", "compute.isa", "NAME"},
     {"--max-step-tokens", "scheduler.max_step_tokens", "N"},
@@ -343,7 +351,8 @@ std::string range_text(const FieldRow& row) {
   if (row.rule == ValueRule::kPath) {
     return "not empty";
   }
-  if (row.rule == ValueRule::kIsa || row.rule == ValueRule::kPolicy) {
+  if (row.rule == ValueRule::kIsa || row.rule == ValueRule::kPolicy ||
+      row.rule == ValueRule::kKvMode) {
     std::string names;
     for (const std::string& name : allowed_names(row.rule)) {
       names += (names.empty() ? "" : ", ") + name;
@@ -365,6 +374,9 @@ std::vector<std::string> allowed_names(ValueRule rule) {
     std::vector<std::string> names = kernel_table_names();
     names.insert(names.begin(), "auto");
     return names;
+  }
+  if (rule == ValueRule::kKvMode) {
+    return kv_mode_names();
   }
   return rule == ValueRule::kPolicy ? policy_names() : std::vector<std::string>{};
 }

@@ -254,7 +254,9 @@ class DaemonImpl final : public Daemon {
                                       .num_blocks = plan_.num_blocks,
                                       .block_tokens = plan_.block_tokens,
                                       .max_step_tokens = config_.scheduler().max_step_tokens(),
-                                      .max_sequences = config_.scheduler().max_running()});
+                                      .max_sequences = config_.scheduler().max_running(),
+                                      .kv_mode = kv_mode_of(config_),
+                                      .prefault_kv = true});
     if (!backend.ok()) {
       return StartFailure{ExitCode::kDoesNotFit, backend.status().message()};
     }
@@ -312,7 +314,8 @@ class DaemonImpl final : public Daemon {
               {"bytes", plan_.total_bytes},
               {"usable", plan_.usable_bytes},
               {"limit", plan_.limit.bytes},
-              {"source", plan_.limit.source}});
+              {"source", plan_.limit.source},
+              {"kv", config_.kv().memory()}});
     if (plan_.max_model_len_shrunk) {
       obs::log_warn("daemon", "model_length_shrunk", {{"max_model_len", plan_.max_model_len}});
     }

@@ -1,5 +1,6 @@
 #include "src/daemon/known_names.h"
 
+#include "stet/executor/kv_memory.h"
 #include "stet/kernels/kernel_table.h"
 #include "stet/sched/policy.h"
 
@@ -17,6 +18,11 @@ std::vector<std::string> kernel_table_names() {
 std::vector<std::string> policy_names() {
   const std::vector<std::string_view> names = sched::policy_names();
   return {names.begin(), names.end()};
+}
+
+std::vector<std::string> kv_mode_names() {
+  return {executor::kv_mode_name(executor::KvMode::kPaged),
+          executor::kv_mode_name(executor::KvMode::kVirtual)};
 }
 
 }  // namespace stet::daemon

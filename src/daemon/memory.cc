@@ -1,5 +1,6 @@
 #include "src/daemon/memory.h"
 
+#include "src/daemon/options.h"
 #include "stet/executor/cpu_backend.h"
 
 namespace stet::daemon {
@@ -27,6 +28,8 @@ Result<executor::MemoryPlan> plan_daemon_memory(const config::v1::Config& config
   input.weight_bytes = summary.weight_bytes;
   input.kv_bytes_per_token = summary.kv_bytes_per_token;
   input.block_tokens = config.kv().block_tokens();
+  input.kv_mapping_bytes_per_block = executor::kv_mapping_bytes(
+      kv_mode_of(config), summary.kv_bytes_per_token * config.kv().block_tokens());
   input.context_tokens = summary.hyper.context_len;
   input.kv_tokens = config.kv().tokens();
   const auto& scheduler = config.scheduler();

@@ -105,6 +105,12 @@ Result<const kernels::KernelTable*> kernel_table_of(const config::v1::Config& co
   return table;
 }
 
+executor::KvMode kv_mode_of(const config::v1::Config& config) {
+  const std::optional<executor::KvMode> mode = executor::kv_mode_of_name(config.kv().memory());
+  STET_CHECK(mode.has_value(), "the configuration was checked");
+  return *mode;
+}
+
 std::string bound_address(const std::string& configured, int port) {
   const std::optional<Address> address = parse_address(configured);
   if (!address || address->is_unix || port <= 0) {

@@ -6,6 +6,7 @@
 #include "stet/base/status.h"
 #include "stet/config/v1/config.pb.h"
 #include "stet/engine/engine.h"
+#include "stet/executor/kv_memory.h"
 #include "stet/kernels/kernel_table.h"
 #include "stet/obs/log.h"
 #include "stet/proxy/openai_server.h"
@@ -21,6 +22,8 @@ engine::EngineOptions engine_options_of(const config::v1::Config& config);
 obs::LogOptions log_options_of(const config::v1::Config& config);
 // The forced table if this CPU runs it, else UNAVAILABLE; the best one for "auto".
 Result<const kernels::KernelTable*> kernel_table_of(const config::v1::Config& config);
+
+executor::KvMode kv_mode_of(const config::v1::Config& config);
 
 // `configured` with the port that was taken in place of 0; "" stays "".
 std::string bound_address(const std::string& configured, int port);

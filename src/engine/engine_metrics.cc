@@ -160,6 +160,14 @@ void EngineMetrics::make_cache(obs::Metrics* r, const obs::Labels& labels,
     kv_blocks_[i] =
         r->gauge("stet_kv_blocks", "blocks by state", with(labels, "state", kStates[i]));
   }
+  kv_aliased_ = r->gauge("stet_kv_aliased_blocks",
+                         "blocks of live sequences that are read-only aliases", labels);
+  kv_maps_ = r->gauge("stet_kv_maps", "maps (VMAs) of all sequences", labels);
+  kv_map_calls_ = r->counter("stet_kv_map_calls_total",
+                             "system calls that map, protect or unmap KV blocks", labels);
+  kv_map_seconds_ = r->counter("stet_kv_map_seconds_total", "time in these calls", labels);
+  kv_fallbacks_ = r->counter("stet_kv_paged_fallbacks_total",
+                             "sequences that became paged for want of a map", labels);
   prefix_lookup_tokens_ = {
       r->counter("stet_prefix_lookup_tokens_total", "prompt tokens looked up", labels),
       r->counter("vllm:prefix_cache_queries_total", "prompt tokens looked up", labels)};
@@ -249,7 +257,14 @@ void EngineMetrics::on_step(uint32_t num_tokens, uint64_t step_us) {
   step_seconds_.observe(seconds(step_us));
 }
 
-void EngineMetrics::set_state(const EngineStats& stats, const kv::BlockCounts& blocks) {
+void EngineMetrics::set_state(const EngineStats& stats, const kv::BlockCounts& blocks,
+                              const executor::KvMemoryStats& memory) {
+  kv_aliased_.set(static_cast<double>(memory.aliased_blocks));
+  kv_maps_.set(static_cast<double>(memory.num_maps));
+  kv_map_calls_.add(static_cast<double>(memory.map_calls - last_memory_.map_calls));
+  kv_map_seconds_.add(static_cast<double>(memory.map_us - last_memory_.map_us) / 1e6);
+  kv_fallbacks_.add(static_cast<double>(memory.paged_fallbacks - last_memory_.paged_fallbacks));
+  last_memory_ = memory;
   const double usage = static_cast<double>(blocks.used()) / stats.num_blocks;
   for (size_t i = 0; i < 2; ++i) {
     running_[i].set(stats.num_running);

@@ -8,6 +8,7 @@
 
 #include "src/engine/request_state.h"
 #include "stet/engine/engine.h"
+#include "stet/executor/kv_memory_stats.h"
 #include "stet/kv/kv_cache.h"
 #include "stet/obs/metrics.h"
 
@@ -49,7 +50,8 @@ class EngineMetrics {
   void on_deadline_missed(Stage stage) { deadline_missed_[static_cast<size_t>(stage)].add(); }
   void on_step(uint32_t num_tokens, uint64_t step_us);
   // Gauges, once per step.
-  void set_state(const EngineStats& stats, const kv::BlockCounts& blocks);
+  void set_state(const EngineStats& stats, const kv::BlockCounts& blocks,
+                 const executor::KvMemoryStats& memory);
 
  private:
   void make_requests(obs::Metrics* r, const obs::Labels& labels);
@@ -69,6 +71,9 @@ class EngineMetrics {
   obs::Counter prompt_tokens_, cached_tokens_, generation_tokens_, computed_source_, cached_source_;
   obs::Gauge queue_tokens_, waiting_capacity_;
   std::array<obs::Gauge, 5> kv_blocks_;  // free, private, shared, cached, quarantined
+  obs::Gauge kv_aliased_, kv_maps_;
+  obs::Counter kv_map_calls_, kv_map_seconds_, kv_fallbacks_;
+  executor::KvMemoryStats last_memory_;  // counters as of the last step
   obs::Histogram ttft_, itl_, tpot_, e2e_, queue_time_, inference_time_, prefill_time_,
       decode_time_;
   obs::Histogram step_seconds_, iteration_tokens_, cancel_to_release_;

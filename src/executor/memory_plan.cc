@@ -102,7 +102,8 @@ Result<MemoryPlan> plan_memory(const MemoryPlanInput& input) {
   }
   plan.usable_bytes = plan.limit.bytes - plan.limit.bytes / 20;
   plan.block_tokens = input.block_tokens;
-  const uint64_t block_bytes = input.kv_bytes_per_token * input.block_tokens;
+  const uint64_t kv_block_bytes = input.kv_bytes_per_token * input.block_tokens;
+  const uint64_t block_bytes = kv_block_bytes + input.kv_mapping_bytes_per_block;
   const uint64_t fixed = input.weight_bytes + sum_of(input.reserves);
   const uint64_t left = plan.usable_bytes > fixed ? plan.usable_bytes - fixed : 0;
   const uint64_t most_blocks = left / block_bytes;
@@ -123,7 +124,10 @@ Result<MemoryPlan> plan_memory(const MemoryPlanInput& input) {
   }
   plan.num_blocks = static_cast<uint32_t>(std::min<uint64_t>(blocks, UINT32_MAX));
   plan.rows.push_back({"weights", input.weight_bytes});
-  plan.rows.push_back({"KV pool", plan.num_blocks * block_bytes});
+  plan.rows.push_back({"KV pool", plan.num_blocks * kv_block_bytes});
+  if (input.kv_mapping_bytes_per_block != 0) {
+    plan.rows.push_back({"KV mapping", plan.num_blocks * input.kv_mapping_bytes_per_block});
+  }
   plan.rows.insert(plan.rows.end(), input.reserves.begin(), input.reserves.end());
   plan.total_bytes = sum_of(plan.rows);
   const uint64_t pool_tokens = uint64_t{plan.num_blocks} * input.block_tokens;

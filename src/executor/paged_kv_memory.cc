@@ -131,13 +131,7 @@ class PagedKvMemory final : public KvMemory {
 }  // namespace
 
 Result<std::unique_ptr<KvMemory>> open_paged_kv_memory(const PagedKvOptions& options) {
-  if (options.num_blocks == 0 || options.layout.block_tokens == 0 ||
-      options.layout.block_tokens % kernels::kTile != 0 || options.layout.block_bytes() == 0) {
-    return invalid_argument(
-        "a KV pool needs blocks of a multiple of 64 tokens and at least one of them: got " +
-        std::to_string(options.num_blocks) + " blocks of " +
-        std::to_string(options.layout.block_tokens) + " tokens");
-  }
+  STET_RETURN_IF_ERROR(check_kv_pool(options.layout, options.num_blocks));
   STET_ASSIGN_OR_RETURN(
       Arena arena, Arena::map(options.layout.block_bytes() * options.num_blocks, "the KV pool"));
   return std::unique_ptr<KvMemory>(std::make_unique<PagedKvMemory>(options, std::move(arena)));

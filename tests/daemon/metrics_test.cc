@@ -49,6 +49,22 @@ TEST(DaemonMetrics, AreThoseOfVllmWithTheServedModelsName) {
   }
 }
 
+TEST(DaemonMetrics, ShowWhichFormKvHas) {
+  for (const bool is_virtual : {false, true}) {
+    testing::RunningDaemon daemon(
+        {"--kv", is_virtual ? "virtual" : "paged", "--set", "models[0].id=my-model"});
+    HttpConnection connection(daemon.http_port());
+    const std::string text = connection.request("GET", "/metrics").body;
+    const std::string mapping = "stet_memory_plan_bytes{row=\"KV mapping\"} ";
+    const std::string no_calls =
+        "stet_kv_map_calls_total{engine=\"0\",model_name=\"my-model\"} 0\n";
+    EXPECT_EQ(text.find(mapping) != std::string::npos, is_virtual);
+    EXPECT_EQ(text.find(no_calls) == std::string::npos, is_virtual);
+    EXPECT_THAT(text, HasSubstr("stet_kv_paged_fallbacks_total{engine=\"0\",model_name=\"my-model"
+                                "\"} 0\n"));
+  }
+}
+
 TEST(DaemonMetrics, EveryNameIsOfAKnownFamilyAndHasHelp) {
   testing::RunningDaemon daemon;
   HttpConnection connection(daemon.http_port());

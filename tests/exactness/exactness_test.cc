@@ -45,6 +45,12 @@ TEST_P(Exactness, NoSettingShowsInTokensOrLogProbabilities) {
       if (setting.policy == "aggressive" || setting.misleading_hints) {
         EXPECT_GT(result.preemptions, 0u) << "the setting must really preempt";
       }
+      if (setting.kv_mode == executor::KvMode::kVirtual) {
+        EXPECT_GT(result.kv.map_calls, 0u) << "the setting must really map";
+        if (setting.kv_max_maps != 0) {
+          EXPECT_GT(result.kv.paged_fallbacks, 0u) << "the setting must really mix";
+        }
+      }
       if (setting.twice) {
         EXPECT_GT(result.cached_prompt_tokens, 0u) << "the setting must really hit the cache";
       }

@@ -85,6 +85,9 @@ RunResult run(const std::shared_ptr<const model::Model>& model,
                                     .block_tokens = setting.block_tokens,
                                     .max_step_tokens = setting.max_step_tokens,
                                     .max_sequences = 64,
+                                    .kv_mode = setting.kv_mode,
+                                    .guard_kv = setting.guard_kv,
+                                    .kv_max_maps = setting.kv_max_maps,
                                     .poison_kv = true});
   STET_CHECK(backend.ok(), backend.status().message().c_str());
   Collector collector;
@@ -127,6 +130,7 @@ RunResult run(const std::shared_ptr<const model::Model>& model,
   result.preemptions = (*engine)->stats().preemptions;
   result.cached_prompt_tokens = collector.cached_prompt_tokens();
   (*engine)->stop();
+  result.kv = (*backend)->kv_stats();
   return result;
 }
 
@@ -270,6 +274,37 @@ std::vector<Setting> all_settings(const kernels::KernelTable* table) {
              s.prefix_cache = true;
              s.misleading_hints = true;
              s.num_threads = 2;
+           }),
+      make("virtual",
+           [](Setting& s) {
+             s.kv_mode = executor::KvMode::kVirtual;
+             s.together = true;
+             s.num_threads = 2;
+           }),
+      make("virtual, guarded, prefix cache, warm",
+           [](Setting& s) {
+             s.kv_mode = executor::KvMode::kVirtual;
+             s.guard_kv = true;
+             s.prefix_cache = true;
+             s.together = true;
+             s.twice = true;
+           }),
+      make("virtual, preempted, prefix cache",
+           [](Setting& s) {
+             s.kv_mode = executor::KvMode::kVirtual;
+             s.policy = "aggressive";
+             s.pool_tokens = 704;
+             s.together = true;
+             s.prefix_cache = true;
+             s.num_threads = 2;
+           }),
+      make("virtual beside paged, warm",
+           [](Setting& s) {
+             s.kv_mode = executor::KvMode::kVirtual;
+             s.kv_max_maps = 40;
+             s.prefix_cache = true;
+             s.together = true;
+             s.twice = true;
            }),
       make("blocks of 128",
            [](Setting& s) {

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "stet/engine_types/request.h"
+#include "stet/executor/kv_memory.h"
 #include "stet/kernels/kernel_table.h"
 #include "stet/model/model.h"
 
@@ -27,6 +28,9 @@ struct Setting {
   bool twice =
       false;  // the same requests a second time; the second answers count (warm prefix cache)
   std::string policy = "fcfs_conservative";
+  executor::KvMode kv_mode = executor::KvMode::kPaged;
+  bool guard_kv = false;     // virtual: addresses that were given up fault
+  uint64_t kv_max_maps = 0;  // virtual: so few that paged and virtual sequences share batches
   bool misleading_hints =
       false;  // every request claims to end after one token: prediction fails and must preempt
 };
@@ -44,6 +48,7 @@ struct RunResult {
   std::vector<Answer> answers;  // request-major, then choices
   uint64_t preemptions = 0;
   uint64_t cached_prompt_tokens = 0;
+  executor::KvMemoryStats kv;
 };
 
 RunResult run(const std::shared_ptr<const model::Model>& model,

@@ -143,6 +143,20 @@ TEST(MemoryPlan, AutoPoolIsHalfOfWhatIsLeftWhenMemoryIsShort) {
   EXPECT_TRUE(plan->max_model_len_shrunk);
 }
 
+// Virtual KV: padding and page tables are planned, and the pool is as much smaller.
+TEST(MemoryPlan, MappingHasItsRow) {
+  MemoryPlanInput input = smol();
+  input.limit.bytes = 512 << 20;
+  input.kv_mapping_bytes_per_block = uint64_t{1} << 20;
+  const auto plan = plan_memory(input);
+  ASSERT_TRUE(plan.ok()) << plan.status().to_string();
+  const uint64_t left = (uint64_t{512} << 20) - (uint64_t{512} << 20) / 20 - (uint64_t{160} << 20);
+  EXPECT_EQ(plan->num_blocks, left / 2 / (23040 * 64 + (1 << 20)));
+  ASSERT_EQ(plan->rows[2].name, "KV mapping");
+  EXPECT_EQ(plan->rows[2].bytes, uint64_t{plan->num_blocks} << 20);
+  EXPECT_EQ(plan_memory(smol())->rows[2].name, "scratch") << "paged: no such row";
+}
+
 TEST(MemoryPlan, AnExplicitLengthThatThePoolCannotHoldIsRefusedWithBothNumbers) {
   MemoryPlanInput input = smol();
   input.max_model_len = 8192;

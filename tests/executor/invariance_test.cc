@@ -72,6 +72,14 @@ TEST_P(InvarianceTest, NothingAboutTheRunShowsInAnAnswer) {
   expect_same({.table = best, .num_threads = 5, .chunk = 100}, "5 threads");
   expect_same({.table = best, .block_tokens = 128}, "blocks of 128");
   expect_same({.table = best, .shuffle_seed = 7}, "shuffled slots");
+  expect_same({.table = best, .kv_mode = KvMode::kVirtual}, "virtual");
+  expect_same({.table = best,
+               .num_threads = 2,
+               .chunk = 33,
+               .block_tokens = 192,
+               .shuffle_seed = 8,
+               .kv_mode = KvMode::kVirtual},
+              "all of it, virtual");
   expect_same(
       {.table = best, .num_threads = 2, .chunk = 33, .block_tokens = 192, .shuffle_seed = 8},
       "all of it");

@@ -26,6 +26,9 @@ StepDriver::StepDriver(std::shared_ptr<const model::Model> model, const RunOptio
                           .block_tokens = options.block_tokens,
                           .max_step_tokens = options.max_step_tokens,
                           .max_sequences = 64,
+                          .kv_mode = options.kv_mode,
+                          .guard_kv = options.guard,
+                          .kv_max_maps = options.kv_max_maps,
                           .poison_kv = options.poison});
   STET_CHECK(backend.ok(), backend.status().message().c_str());
   backend_ = std::move(backend).value();

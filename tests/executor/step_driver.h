@@ -40,6 +40,9 @@ struct RunOptions {
   uint32_t num_blocks = 512;
   uint64_t shuffle_seed = 0;  // 0 = slots in order
   bool poison = true;
+  KvMode kv_mode = KvMode::kPaged;
+  bool guard = false;
+  uint64_t kv_max_maps = 0;
 };
 
 // Owns a backend and one table per sequence. Slots are never given back: recycling is a test of its

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "stet/engine_types/step_batch.h"
+#include "stet/executor/kv_memory_stats.h"
 
 namespace stet::executor {
 
@@ -34,6 +35,8 @@ class Backend {
   virtual Ticket submit(const StepBatch& batch) = 0;
   // Blocks until that step is done. `result` keeps its capacity between calls.
   virtual void wait(Ticket ticket, StepResult* result) = 0;
+  // What KV bytes hold and cost, for metrics; zeros where there are none. Between steps.
+  virtual KvMemoryStats kv_stats() const { return {}; }
 };
 
 }  // namespace stet::executor

@@ -1,5 +1,5 @@
-// The CPU backend: walks the model's recipe through a KernelTable on a thread pool; KV in a paged
-// arena.
+// The CPU backend: walks the model's recipe through a KernelTable on a thread pool; KV paged or
+// virtual.
 #pragma once
 
 #include <array>
@@ -9,6 +9,7 @@
 
 #include "stet/base/status.h"
 #include "stet/executor/backend.h"
+#include "stet/executor/kv_memory.h"
 #include "stet/kernels/kernel_table.h"
 #include "stet/model/model.h"
 
@@ -22,6 +23,10 @@ struct CpuBackendOptions {
   uint32_t block_tokens = 64;      // multiple of 64
   uint32_t max_step_tokens = 256;  // rows of a step
   uint32_t max_sequences = 32;
+  KvMode kv_mode = KvMode::kPaged;
+  bool prefault_kv = false;  // virtual mode: the pool's pages get their memory in create()
+  bool guard_kv = false;     // tests, virtual mode: addresses that were given up fault
+  uint64_t kv_max_maps = 0;  // tests, virtual mode: instead of vm.max_map_count
   bool poison_kv =
       false;  // tests: new and released blocks are filled with NaN before anybody writes them
 };

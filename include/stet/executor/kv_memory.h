@@ -4,21 +4,34 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <optional>
 #include <span>
+#include <string_view>
 
 #include "stet/base/ids.h"
 #include "stet/base/status.h"
+#include "stet/executor/kv_memory_stats.h"
 #include "stet/kernels/types.h"
 
 namespace stet::executor {
 
-struct KvMemoryStats {
-  uint64_t pool_bytes = 0;
-  uint32_t num_sequences = 0;
-  uint64_t mapped_blocks = 0;  // table entries of all sequences
-  uint64_t copied_blocks = 0;  // by privatise and copy, since open
+// How a sequence's blocks are addressed. Never changes a bit of output (kv.md sec. 13.6).
+enum class KvMode : uint8_t {
+  kPaged,    // PagedAttention: a table of slots per sequence
+  kVirtual,  // vAttention: slots mapped side by side under one address range per sequence
 };
+const char* kv_mode_name(KvMode mode);  // "paged"
+std::optional<KvMode> kv_mode_of_name(std::string_view name);
+// Bytes from one slot to the next: a slot that is mapped by itself ends at a page's border.
+uint64_t kv_slot_stride(KvMode mode, uint64_t block_bytes);
+// Virtual mode maps at most this many times the pool, warm ranges included, beside the pool itself:
+// a bound on page tables. Sequences that share more than that are paged.
+inline constexpr uint64_t kMaxMappedPools = 5;
+// What a block takes of memory beside its bytes: padding of its slot and page tables.
+uint64_t kv_mapping_bytes(KvMode mode, uint64_t block_bytes);
+Status check_kv_pool(const kernels::KvTileLayout& layout, uint32_t num_blocks);
 
 // Block tables and bytes of one KV group. The caller (KvCache) decides which slot is whose: a wrong
 // order of calls is a broken invariant, so nothing here returns a Status except open. Owned by the
@@ -55,5 +68,21 @@ struct PagedKvOptions {
 // One anonymous arena on huge pages where the kernel gives them; the system zero-fills a page at
 // its first touch, so that start-up does not wait for the pool.
 Result<std::unique_ptr<KvMemory>> open_paged_kv_memory(const PagedKvOptions& options);
+
+struct VirtualKvOptions {
+  kernels::KvTileLayout layout;
+  uint32_t num_blocks = 0;
+  uint32_t max_sequence_blocks = 0;  // a range's length; a longer sequence is paged; 0 = num_blocks
+  bool poison = false;               // as above
+  bool guard = false;  // tests: what a sequence gives up is unmapped at once, a stray access faults
+  uint32_t prefault_threads = 0;  // write every page before open returns; 0 = at its first mapping
+  uint64_t max_maps = 0;          // VMAs of a process; 0 = vm.max_map_count
+  // Tests: true makes the n-th system call (from 0: reserve, map, protect, unmap) fail.
+  std::function<bool(uint64_t call)> fail_map;
+};
+// vAttention (ASPLOS 2025) on the CPU: one memfd for the pool, one reserved address range per
+// sequence, views without a table. Nothing here fails a sequence: where mapping is refused it is
+// paged over the same slots, and one batch may hold both forms. kv.md sec. 8.
+Result<std::unique_ptr<KvMemory>> open_virtual_kv_memory(const VirtualKvOptions& options);
 
 }  // namespace stet::executor

@@ -33,7 +33,8 @@ struct MemoryPlanInput {
       reserves;  // scratch, text, I/O ...: everything that is neither weights nor KV
   uint64_t kv_bytes_per_token = 0;
   uint32_t block_tokens = 64;
-  uint32_t context_tokens = 0;  // the model's own context
+  uint64_t kv_mapping_bytes_per_block = 0;  // kv_mapping_bytes(): 0 when paged
+  uint32_t context_tokens = 0;              // the model's own context
   uint32_t max_model_len =
       0;  // configured; 0 = the model's context, shrunk if the pool cannot hold one sequence of it
   uint64_t kv_tokens = 0;  // configured pool, in tokens; 0 = auto

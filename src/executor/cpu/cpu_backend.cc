@@ -9,7 +9,6 @@
 #include "src/executor/cpu/forward_pass.h"
 #include "stet/base/check.h"
 #include "stet/base/thread_checker.h"
-#include "stet/executor/kv_memory.h"
 #include "stet/sampling/sequence_sampler.h"
 
 namespace stet::executor {
@@ -43,10 +42,7 @@ class CpuBackendImpl final : public CpuBackend {
   }
 
   Status open() {
-    STET_ASSIGN_OR_RETURN(kv_,
-                          open_paged_kv_memory({.layout = model_.kv_layout(options_.block_tokens),
-                                                .num_blocks = options_.num_blocks,
-                                                .poison = options_.poison_kv}));
+    STET_ASSIGN_OR_RETURN(kv_, open_kv());
     STET_ASSIGN_OR_RETURN(pass_, ForwardPass::create(model_, table_, options_.block_tokens,
                                                      options_.max_step_tokens, pass_rows_, &pool_));
     for (uint32_t t = 0; t < options_.num_threads; ++t) {
@@ -76,6 +72,7 @@ class CpuBackendImpl final : public CpuBackend {
     pass_->timer().reset();
   }
   std::span<std::byte> kv_block(BlockId block) override { return kv_->block(block); }
+  KvMemoryStats kv_stats() const override { return kv_->stats(); }
 
  private:
   struct InFlight {
@@ -83,6 +80,7 @@ class CpuBackendImpl final : public CpuBackend {
     StepResult result;
   };
 
+  Result<std::unique_ptr<KvMemory>> open_kv() const;
   void create_sequences(const StepBatch& batch);
   void apply_kv_ops(const StepBatch& batch);
   void find_rows(const StepBatch& batch);
@@ -113,6 +111,24 @@ class CpuBackendImpl final : public CpuBackend {
   InFlight in_flight_[2];
   StepTimings totals_;
 };
+
+Result<std::unique_ptr<KvMemory>> CpuBackendImpl::open_kv() const {
+  const kernels::KvTileLayout layout = model_.kv_layout(options_.block_tokens);
+  if (options_.kv_mode == KvMode::kPaged) {
+    return open_paged_kv_memory(
+        {.layout = layout, .num_blocks = options_.num_blocks, .poison = options_.poison_kv});
+  }
+  const uint32_t context_blocks =
+      (model_.hyper.context_len + options_.block_tokens - 1) / options_.block_tokens;
+  return open_virtual_kv_memory(
+      {.layout = layout,
+       .num_blocks = options_.num_blocks,
+       .max_sequence_blocks = context_blocks,
+       .poison = options_.poison_kv,
+       .guard = options_.guard_kv,
+       .prefault_threads = options_.prefault_kv ? options_.num_threads : 0,
+       .max_maps = options_.kv_max_maps});
+}
 
 Ticket CpuBackendImpl::submit(const StepBatch& batch) {
   thread_.check();
