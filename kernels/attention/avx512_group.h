@@ -1,0 +1,221 @@
+// Group attention on 16 lanes (Hydragen, arXiv 2402.05099; C5, last rule). A row is one member x
+// one head. Members meet a shared tile in the batches of avx512.h, up to 24 rows at once: K and V
+// are read once per pass of up to 12,288 output floats, not once per member. Then each member goes
+// on in its own tiles from the state of the shared ones, in the order of attention(): equal bits.
+//
+// Bound: alone, a decode row waits for K and V (3 rows of SmolLM2 per tile of 16 KiB); here the
+// products and the softmax bound it, as in prefill.
+#pragma once
+
+#include "kernels/attention/avx512.h"
+#include "kernels/attention/reference_group.h"
+
+namespace stet::kernels {
+namespace {
+
+// Members [begin, end): row 0 of the states is head 0 of member `begin`.
+struct GroupPass {
+  const GroupAttentionArgs& args;
+  uint32_t begin;
+  uint32_t end;
+  uint32_t num_rows() const { return (end - begin) * args.num_heads; }
+  const GroupMember& member(uint32_t i) const { return args.members[i]; }
+  uint32_t first_visible_of(uint32_t i) const { return first_visible(member(i).pos, args.window); }
+  bool sees(uint32_t i, uint32_t tile) const { return first_visible_of(i) < (tile + 1) * kTile; }
+  // The first position that any member sees.
+  uint32_t first_pos() const {
+    uint32_t first = first_visible_of(begin);
+    for (uint32_t i = begin + 1; i < end; ++i) {
+      first = first_visible_of(i) < first ? first_visible_of(i) : first;
+    }
+    return first;
+  }
+};
+
+STET_INLINE const std::byte* group_tile_address(const GroupPass& pass, uint32_t member,
+                                                uint32_t tile) {
+  return tile_address(member_args(pass.args, member), tile);
+}
+
+// Members [begin, end) of the pass, who all see something of the tile, in batches.
+template <class Dot>
+void meet_shared_tile(const GroupPass& pass, uint32_t begin, uint32_t end, uint32_t tile,
+                      TileView* view, States* s, Work* w) {
+  const GroupAttentionArgs& args = pass.args;
+  const uint32_t heads = args.num_heads;
+  const uint32_t first = (begin - pass.begin) * heads;
+  const uint32_t rows = (end - begin) * heads;
+  const uint32_t batches = (rows + kBatchRows - 1) / kBatchRows;
+  for (uint32_t i = 0; i < batches; ++i) {
+    const uint32_t r0 = first + rows * i / batches;
+    const uint32_t r1 = first + rows * (i + 1) / batches;
+    Batch b;
+    b.num_rows = r1 - r0;
+    uint32_t member = pass.begin + r0 / heads;
+    uint32_t head = r0 % heads;
+    for (uint32_t r = 0; r < b.num_rows; ++r) {
+      const uint32_t pos = pass.member(member).pos;
+      b.q[r] = pass.member(member).q + size_t{head} * args.head_dim;
+      b.visible[r] = slot_bits(visible_slots(tile, first_visible(pos, args.window), pos));
+      head = head + 1 == heads ? 0 : head + 1;
+      member += head == 0 ? 1 : 0;
+    }
+    b.m = s->m + r0;
+    b.l = s->l + r0;
+    b.o = s->o + size_t{r0} * args.head_dim;
+    meet_tile<Dot>(*view, b, w);
+    view->next = nullptr;
+  }
+}
+
+// A shared tile for all members that see something of it: all of them but for windows.
+template <class Dot>
+void shared_tile(const GroupPass& pass, uint32_t tile, uint32_t first_pos, const std::byte* next,
+                 States* s, Work* w) {
+  TileView view;
+  view.k = group_tile_address(pass, pass.begin, tile);
+  view.v = view.k + size_t{kTile} * pass.args.head_dim * 2;
+  view.next = next;
+  view.head_dim = pass.args.head_dim;
+  view.written = visible_slots(tile, first_pos, pass.args.shared_tokens - 1);
+  for (uint32_t begin = pass.begin; begin < pass.end;) {
+    uint32_t end = begin;
+    while (end < pass.end && pass.sees(end, tile)) {
+      ++end;
+    }
+    if (begin < end) {
+      meet_shared_tile<Dot>(pass, begin, end, tile, &view, s, w);
+    }
+    begin = end + 1;
+  }
+}
+
+// The tiles of `segment` from tile `from` on, as member `i` sees them: [begin, end).
+STET_INLINE SlotRange own_tiles(const GroupPass& pass, uint32_t i, uint32_t segment,
+                                uint32_t from) {
+  const uint32_t seen = pass.first_visible_of(i) / kTile;
+  uint32_t begin = segment * kTilesPerSegment > from ? segment * kTilesPerSegment : from;
+  begin = begin > seen ? begin : seen;
+  const uint32_t last = pass.member(i).pos / kTile + 1;
+  const uint32_t end =
+      (segment + 1) * kTilesPerSegment < last ? (segment + 1) * kTilesPerSegment : last;
+  return {begin, begin < end ? end : begin};
+}
+
+// The states of one segment that holds shared positions, for all rows of the pass. `after` = what
+// to prefetch during the last shared tile.
+template <class Dot>
+void group_segment(const GroupPass& pass, uint32_t segment, const std::byte* after, States* s,
+                   Work* w) {
+  const GroupAttentionArgs& args = pass.args;
+  reset(s, pass.num_rows(), args.head_dim);
+  const uint32_t num_shared = args.shared_tokens / kTile;
+  const uint32_t first_pos = pass.first_pos();
+  const uint32_t border = (segment + 1) * kTilesPerSegment;
+  const uint32_t end = border < num_shared ? border : num_shared;
+  uint32_t tile = segment * kTilesPerSegment;
+  tile = first_pos / kTile > tile ? first_pos / kTile : tile;
+  for (; tile < end; ++tile) {
+    const std::byte* next = tile + 1 < end ? group_tile_address(pass, pass.begin, tile + 1) : after;
+    shared_tile<Dot>(pass, tile, first_pos, next, s, w);
+  }
+  if (end == border) {
+    return;
+  }
+  for (uint32_t i = pass.begin; i < pass.end; ++i) {
+    const AttentionArgs own = member_args(args, i);
+    const Pass alone{own, 0, 1, (i - pass.begin) * args.num_heads};
+    const SlotRange tiles = own_tiles(pass, i, segment, num_shared);
+    for (uint32_t t = tiles.begin; t < tiles.end; ++t) {
+      pass_tile<Dot>(alone, t, t + 1 < tiles.end ? tile_address(own, t + 1) : nullptr, s, w);
+    }
+  }
+}
+
+// The segments that member `i` has for itself, merged into its rows of `total`.
+template <class Dot>
+void own_segments(const GroupPass& pass, uint32_t i, const std::byte* after, States* total,
+                  States* other, Work* w) {
+  const GroupAttentionArgs& args = pass.args;
+  const AttentionArgs own = member_args(args, i);
+  const Pass alone{own, 0, 1};
+  const uint32_t seen = pass.first_visible_of(i) / kSegment;
+  const uint32_t num_shared = num_shared_segments(args);
+  const uint32_t last = pass.member(i).pos / kSegment;
+  for (uint32_t segment = num_shared > seen ? num_shared : seen; segment <= last; ++segment) {
+    const std::byte* next =
+        segment < last ? tile_address(own, (segment + 1) * kTilesPerSegment) : after;
+    pass_segment<Dot>(alone, segment, next, other, w);
+    merge_states(total, (i - pass.begin) * args.num_heads, *other, args.num_heads, args.head_dim);
+  }
+}
+
+template <class Dot>
+void group_pass(const GroupPass& pass, const std::byte* after, States* total, States* other,
+                Work* w) {
+  const GroupAttentionArgs& args = pass.args;
+  const uint32_t rows = pass.num_rows();
+  const uint32_t num_shared = num_shared_segments(args);
+  reset(total, rows, args.head_dim);
+  States* s = total;
+  for (uint32_t segment = pass.first_pos() / kSegment; segment < num_shared; ++segment) {
+    const std::byte* next =
+        segment + 1 < num_shared
+            ? group_tile_address(pass, pass.begin, (segment + 1) * kTilesPerSegment)
+            : nullptr;
+    group_segment<Dot>(pass, segment, next, s, w);
+    if (s == other) {
+      merge_states(total, 0, *other, rows, args.head_dim);
+    }
+    s = other;
+  }
+  for (uint32_t i = pass.begin; i < pass.end; ++i) {
+    own_segments<Dot>(pass, i, i + 1 == pass.end ? after : nullptr, total, other, w);
+    for (uint32_t h = 0; h < args.num_heads; ++h) {
+      const size_t row = size_t{i - pass.begin} * args.num_heads + h;
+      write_row(total->o + row * args.head_dim, total->l[row], args.head_dim,
+                pass.member(i).out + size_t{h} * args.head_dim);
+    }
+  }
+}
+
+template <class Dot>
+STET_INLINE void attention_group_lanes(const GroupAttentionArgs& args) {
+  if (!covered(args)) {
+    reference::attention_group(args);
+    return;
+  }
+  States total;
+  States other;
+  Work work;
+  const uint32_t step = queries_per_pass(args);
+  for (uint32_t begin = 0; begin < args.num_members; begin += step) {
+    const bool last = args.num_members - begin <= step;
+    const GroupPass pass{args, begin, last ? args.num_members : begin + step};
+    group_pass<Dot>(pass, last ? args.next_tile : nullptr, &total, &other, &work);
+  }
+}
+
+template <class Dot>
+STET_INLINE void attention_group_segment_lanes(const GroupAttentionArgs& args, uint32_t segment) {
+  if (!covered(args)) {
+    reference::attention_group_segment(args, segment);
+    return;
+  }
+  States s;
+  Work work;
+  const size_t stride = attention_state_stride(args.head_dim);
+  const uint32_t step = queries_per_pass(args);
+  for (uint32_t begin = 0; begin < args.num_members; begin += step) {
+    const bool last = args.num_members - begin <= step;
+    const GroupPass pass{args, begin, last ? args.num_members : begin + step};
+    group_segment<Dot>(pass, segment, last ? args.next_tile : nullptr, &s, &work);
+    for (uint32_t r = 0; r < pass.num_rows(); ++r) {
+      store_state(s, r, args.head_dim,
+                  pass.member(begin + r / args.num_heads).states + r % args.num_heads * stride);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace stet::kernels
