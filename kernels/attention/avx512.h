@@ -301,12 +301,12 @@ STET_INLINE uint64_t slot_bits(SlotRange r) {
   return r.begin < r.end ? below_end & (~uint64_t{0} << r.begin) : 0;
 }
 
-void reset(States* s, uint32_t rows, uint32_t head_dim) {
-  for (uint32_t r = 0; r < rows; ++r) {
+void reset(States* s, uint32_t first, uint32_t rows, uint32_t head_dim) {
+  for (uint32_t r = first; r < first + rows; ++r) {
     s->m[r] = kNegInf;
     s->l[r] = 0.0f;
   }
-  __builtin_memset(s->o, 0, size_t{rows} * head_dim * sizeof(float));
+  __builtin_memset(s->o + size_t{first} * head_dim, 0, size_t{rows} * head_dim * sizeof(float));
 }
 
 // All rows of the pass that see `tile`, in batches.
@@ -361,7 +361,7 @@ void pass_tile(const Pass& pass, uint32_t tile, const std::byte* next, States* s
 template <class Dot>
 void pass_segment(const Pass& pass, uint32_t segment, const std::byte* after, States* s, Work* w) {
   const AttentionArgs& args = pass.args;
-  reset(s, pass.num_rows(), args.head_dim);
+  reset(s, pass.first_state, pass.num_rows(), args.head_dim);
   const uint32_t first = first_visible(pass.first_pos(), args.window) / kTile;
   const uint32_t last = pass.last_pos() / kTile;
   const uint32_t begin = segment * kTilesPerSegment > first ? segment * kTilesPerSegment : first;
@@ -381,29 +381,26 @@ STET_INLINE void merge_row(float* o, const float* o2, float a, float b, uint32_t
   }
 }
 
-// Rows 0.. of `s` into rows first.. of `total`. Rows that saw nothing of the segment are left out;
-// the first segment a row saw is taken as it is.
-void merge_states(States* total, uint32_t first, const States& s, uint32_t rows,
+// Rows that saw nothing of the segment are left out; the first segment a row saw is taken as it is.
+void merge_states(States* total, const States& s, uint32_t first, uint32_t rows,
                   uint32_t head_dim) {
-  for (uint32_t r = 0; r < rows; ++r) {
+  for (uint32_t r = first; r < first + rows; ++r) {
     if (s.m[r] == kNegInf) {
       continue;
     }
-    float& total_m = total->m[first + r];
-    float& total_l = total->l[first + r];
-    float* o = total->o + size_t{first + r} * head_dim;
+    float* o = total->o + size_t{r} * head_dim;
     const float* o2 = s.o + size_t{r} * head_dim;
-    if (total_m == kNegInf) {
-      total_m = s.m[r];
-      total_l = s.l[r];
+    if (total->m[r] == kNegInf) {
+      total->m[r] = s.m[r];
+      total->l[r] = s.l[r];
       __builtin_memcpy(o, o2, head_dim * sizeof(float));
       continue;
     }
-    const float m = s.m[r] > total_m ? s.m[r] : total_m;
-    const float a = exp2_c6(total_m - m);
+    const float m = s.m[r] > total->m[r] ? s.m[r] : total->m[r];
+    const float a = exp2_c6(total->m[r] - m);
     const float b = exp2_c6(s.m[r] - m);
-    total_m = m;
-    total_l = fma32(s.l[r], b, total_l * a);
+    total->m[r] = m;
+    total->l[r] = fma32(s.l[r], b, total->l[r] * a);
     merge_row(o, o2, a, b, head_dim);
   }
 }
@@ -464,7 +461,7 @@ STET_INLINE void attention_lanes(const AttentionArgs& args) {
       States* s = segment == first_segment ? &total : &other;
       pass_segment<Dot>(pass, segment, after, s, &work);
       if (segment != first_segment) {
-        merge_states(&total, 0, other, pass.num_rows(), args.head_dim);
+        merge_states(&total, other, 0, pass.num_rows(), args.head_dim);
       }
     }
     for (uint32_t r = 0; r < pass.num_rows(); ++r) {

@@ -90,25 +90,13 @@ void shared_tile(const GroupPass& pass, uint32_t tile, uint32_t first_pos, const
   }
 }
 
-// The tiles of `segment` from tile `from` on, as member `i` sees them: [begin, end).
-STET_INLINE SlotRange own_tiles(const GroupPass& pass, uint32_t i, uint32_t segment,
-                                uint32_t from) {
-  const uint32_t seen = pass.first_visible_of(i) / kTile;
-  uint32_t begin = segment * kTilesPerSegment > from ? segment * kTilesPerSegment : from;
-  begin = begin > seen ? begin : seen;
-  const uint32_t last = pass.member(i).pos / kTile + 1;
-  const uint32_t end =
-      (segment + 1) * kTilesPerSegment < last ? (segment + 1) * kTilesPerSegment : last;
-  return {begin, begin < end ? end : begin};
-}
-
-// The states of one segment that holds shared positions, for all rows of the pass. `after` = what
-// to prefetch during the last shared tile.
+// The shared tiles of one segment for all rows of the pass. `after` = what to prefetch during the
+// last of them.
 template <class Dot>
-void group_segment(const GroupPass& pass, uint32_t segment, const std::byte* after, States* s,
-                   Work* w) {
+void shared_tiles(const GroupPass& pass, uint32_t segment, const std::byte* after, States* s,
+                  Work* w) {
   const GroupAttentionArgs& args = pass.args;
-  reset(s, pass.num_rows(), args.head_dim);
+  reset(s, 0, pass.num_rows(), args.head_dim);
   const uint32_t num_shared = args.shared_tokens / kTile;
   const uint32_t first_pos = pass.first_pos();
   const uint32_t border = (segment + 1) * kTilesPerSegment;
@@ -119,34 +107,48 @@ void group_segment(const GroupPass& pass, uint32_t segment, const std::byte* aft
     const std::byte* next = tile + 1 < end ? group_tile_address(pass, pass.begin, tile + 1) : after;
     shared_tile<Dot>(pass, tile, first_pos, next, s, w);
   }
-  if (end == border) {
-    return;
-  }
-  for (uint32_t i = pass.begin; i < pass.end; ++i) {
-    const AttentionArgs own = member_args(args, i);
-    const Pass alone{own, 0, 1, (i - pass.begin) * args.num_heads};
-    const SlotRange tiles = own_tiles(pass, i, segment, num_shared);
-    for (uint32_t t = tiles.begin; t < tiles.end; ++t) {
-      pass_tile<Dot>(alone, t, t + 1 < tiles.end ? tile_address(own, t + 1) : nullptr, s, w);
-    }
+}
+
+// Where member `i` goes on alone.
+STET_INLINE uint32_t first_own_tile(const GroupPass& pass, uint32_t i) {
+  const uint32_t seen = pass.first_visible_of(i) / kTile;
+  const uint32_t border = pass.args.shared_tokens / kTile;
+  return border > seen ? border : seen;
+}
+
+STET_INLINE const std::byte* first_own_address(const GroupPass& pass, uint32_t i) {
+  return i < pass.end ? group_tile_address(pass, i, first_own_tile(pass, i)) : nullptr;
+}
+
+// Member `i` alone, in the tiles of the last shared segment that are its own; `segment` is that
+// segment.
+template <class Dot>
+void finish_shared_segment(const GroupPass& pass, uint32_t i, uint32_t segment,
+                           const std::byte* after, States* s, Work* w) {
+  const AttentionArgs own = member_args(pass.args, i);
+  const Pass alone{own, 0, 1, (i - pass.begin) * pass.args.num_heads};
+  const uint32_t border = (segment + 1) * kTilesPerSegment;
+  const uint32_t last = own.first_pos / kTile;
+  for (uint32_t tile = first_own_tile(pass, i); tile < border && tile <= last; ++tile) {
+    pass_tile<Dot>(alone, tile, tile < last ? tile_address(own, tile + 1) : after, s, w);
   }
 }
 
-// The segments that member `i` has for itself, merged into its rows of `total`.
+// Member `i` alone, in the segments that hold nothing shared; merged into its rows of `total`.
 template <class Dot>
 void own_segments(const GroupPass& pass, uint32_t i, const std::byte* after, States* total,
                   States* other, Work* w) {
-  const GroupAttentionArgs& args = pass.args;
-  const AttentionArgs own = member_args(args, i);
-  const Pass alone{own, 0, 1};
+  const uint32_t heads = pass.args.num_heads;
+  const AttentionArgs own = member_args(pass.args, i);
+  const Pass alone{own, 0, 1, (i - pass.begin) * heads};
   const uint32_t seen = pass.first_visible_of(i) / kSegment;
-  const uint32_t num_shared = num_shared_segments(args);
-  const uint32_t last = pass.member(i).pos / kSegment;
+  const uint32_t num_shared = num_shared_segments(pass.args);
+  const uint32_t last = own.first_pos / kSegment;
   for (uint32_t segment = num_shared > seen ? num_shared : seen; segment <= last; ++segment) {
     const std::byte* next =
         segment < last ? tile_address(own, (segment + 1) * kTilesPerSegment) : after;
     pass_segment<Dot>(alone, segment, next, other, w);
-    merge_states(total, (i - pass.begin) * args.num_heads, *other, args.num_heads, args.head_dim);
+    merge_states(total, *other, alone.first_state, heads, own.head_dim);
   }
 }
 
@@ -154,27 +156,37 @@ template <class Dot>
 void group_pass(const GroupPass& pass, const std::byte* after, States* total, States* other,
                 Work* w) {
   const GroupAttentionArgs& args = pass.args;
-  const uint32_t rows = pass.num_rows();
+  const uint32_t heads = args.num_heads;
   const uint32_t num_shared = num_shared_segments(args);
-  reset(total, rows, args.head_dim);
-  States* s = total;
-  for (uint32_t segment = pass.first_pos() / kSegment; segment < num_shared; ++segment) {
+  const uint32_t first_segment = pass.first_pos() / kSegment;
+  if (first_segment >= num_shared) {  // windows see nothing of the shared part
+    reset(total, 0, pass.num_rows(), args.head_dim);
+  }
+  for (uint32_t segment = first_segment; segment < num_shared; ++segment) {
+    States* s = segment == first_segment ? total : other;
+    const bool last = segment + 1 == num_shared;
     const std::byte* next =
-        segment + 1 < num_shared
-            ? group_tile_address(pass, pass.begin, (segment + 1) * kTilesPerSegment)
-            : nullptr;
-    group_segment<Dot>(pass, segment, next, s, w);
-    if (s == other) {
-      merge_states(total, 0, *other, rows, args.head_dim);
+        last ? first_own_address(pass, pass.begin)
+             : group_tile_address(pass, pass.begin, (segment + 1) * kTilesPerSegment);
+    shared_tiles<Dot>(pass, segment, next, s, w);
+    if (s == other && !last) {
+      merge_states(total, *other, 0, pass.num_rows(), args.head_dim);
     }
-    s = other;
   }
   for (uint32_t i = pass.begin; i < pass.end; ++i) {
-    own_segments<Dot>(pass, i, i + 1 == pass.end ? after : nullptr, total, other, w);
-    for (uint32_t h = 0; h < args.num_heads; ++h) {
-      const size_t row = size_t{i - pass.begin} * args.num_heads + h;
-      write_row(total->o + row * args.head_dim, total->l[row], args.head_dim,
-                pass.member(i).out + size_t{h} * args.head_dim);
+    const uint32_t row = (i - pass.begin) * heads;
+    const std::byte* next = i + 1 == pass.end ? after : first_own_address(pass, i + 1);
+    if (first_segment < num_shared) {
+      States* s = first_segment + 1 == num_shared ? total : other;
+      finish_shared_segment<Dot>(pass, i, num_shared - 1, next, s, w);
+      if (s == other) {
+        merge_states(total, *other, row, heads, args.head_dim);
+      }
+    }
+    own_segments<Dot>(pass, i, next, total, other, w);
+    for (uint32_t h = 0; h < heads; ++h) {
+      write_row(total->o + size_t{row + h} * args.head_dim, total->l[row + h], args.head_dim,
+                args.members[i].out + size_t{h} * args.head_dim);
     }
   }
 }
@@ -209,7 +221,10 @@ STET_INLINE void attention_group_segment_lanes(const GroupAttentionArgs& args, u
   for (uint32_t begin = 0; begin < args.num_members; begin += step) {
     const bool last = args.num_members - begin <= step;
     const GroupPass pass{args, begin, last ? args.num_members : begin + step};
-    group_segment<Dot>(pass, segment, last ? args.next_tile : nullptr, &s, &work);
+    shared_tiles<Dot>(pass, segment, last ? args.next_tile : nullptr, &s, &work);
+    for (uint32_t i = pass.begin; i < pass.end; ++i) {
+      finish_shared_segment<Dot>(pass, i, segment, first_own_address(pass, i + 1), &s, &work);
+    }
     for (uint32_t r = 0; r < pass.num_rows(); ++r) {
       store_state(s, r, args.head_dim,
                   pass.member(begin + r / args.num_heads).states + r % args.num_heads * stride);
