@@ -1,13 +1,14 @@
 // Group attention on 16 lanes (Hydragen, arXiv 2402.05099; C5, last rule). A row is one member x
-// one head. Members meet a shared tile in the batches of avx512.h, up to 24 rows at once: K and V
-// are read once per pass of up to 12,288 output floats, not once per member. Then each member goes
-// on in its own tiles from the state of the shared ones, in the order of attention(): equal bits.
+// one head. All rows of a pass of up to 12,288 output floats meet a shared tile while it is in the
+// caches: through the pipeline, or in the batches of avx512.h where windows cut it. Then each
+// member goes on in its own tiles from the state of the shared ones, in the order of attention():
+// equal bits.
 //
 // Bound: alone, a decode row waits for K and V (3 rows of SmolLM2 per tile of 16 KiB); here the
 // products and the softmax bound it, as in prefill.
 #pragma once
 
-#include "kernels/attention/avx512.h"
+#include "kernels/attention/avx512_pipeline.h"
 #include "kernels/attention/reference_group.h"
 
 namespace stet::kernels {
@@ -22,13 +23,20 @@ struct GroupPass {
   const GroupMember& member(uint32_t i) const { return args.members[i]; }
   uint32_t first_visible_of(uint32_t i) const { return first_visible(member(i).pos, args.window); }
   bool sees(uint32_t i, uint32_t tile) const { return first_visible_of(i) < (tile + 1) * kTile; }
-  // The first position that any member sees.
+  // The first position that any member sees, and the first that all see.
   uint32_t first_pos() const {
     uint32_t first = first_visible_of(begin);
     for (uint32_t i = begin + 1; i < end; ++i) {
       first = first_visible_of(i) < first ? first_visible_of(i) : first;
     }
     return first;
+  }
+  uint32_t common_pos() const {
+    uint32_t last = first_visible_of(begin);
+    for (uint32_t i = begin + 1; i < end; ++i) {
+      last = first_visible_of(i) > last ? first_visible_of(i) : last;
+    }
+    return last;
   }
 };
 
@@ -90,22 +98,43 @@ void shared_tile(const GroupPass& pass, uint32_t tile, uint32_t first_pos, const
   }
 }
 
+// Shared tiles [begin, end), which all members see wholly.
+template <class Dot>
+void common_tiles(const GroupPass& pass, uint32_t begin, uint32_t end, const std::byte* after,
+                  States* s, Pipeline* pipe) {
+  const GroupAttentionArgs& args = pass.args;
+  uint32_t row = 0;
+  for (uint32_t i = pass.begin; i < pass.end; ++i) {
+    for (uint32_t h = 0; h < args.num_heads; ++h, ++row) {
+      pipe->q[row] = pass.member(i).q + size_t{h} * args.head_dim;
+    }
+  }
+  const auto address = [&](uint32_t t) {
+    return begin + t < end ? group_tile_address(pass, pass.begin, begin + t) : after;
+  };
+  run_pipeline<Dot>(end - begin, row, args.head_dim, address, s, pipe);
+}
+
 // The shared tiles of one segment for all rows of the pass. `after` = what to prefetch during the
 // last of them.
 template <class Dot>
 void shared_tiles(const GroupPass& pass, uint32_t segment, const std::byte* after, States* s,
-                  Work* w) {
+                  Work* w, Pipeline* pipe) {
   const GroupAttentionArgs& args = pass.args;
   reset(s, 0, pass.num_rows(), args.head_dim);
   const uint32_t num_shared = args.shared_tokens / kTile;
   const uint32_t first_pos = pass.first_pos();
+  const uint32_t common = (pass.common_pos() + kTile - 1) / kTile;
   const uint32_t border = (segment + 1) * kTilesPerSegment;
   const uint32_t end = border < num_shared ? border : num_shared;
   uint32_t tile = segment * kTilesPerSegment;
   tile = first_pos / kTile > tile ? first_pos / kTile : tile;
-  for (; tile < end; ++tile) {
+  for (; tile < end && tile < common; ++tile) {
     const std::byte* next = tile + 1 < end ? group_tile_address(pass, pass.begin, tile + 1) : after;
     shared_tile<Dot>(pass, tile, first_pos, next, s, w);
+  }
+  if (tile < end) {
+    common_tiles<Dot>(pass, tile, end, after, s, pipe);
   }
 }
 
@@ -154,7 +183,7 @@ void own_segments(const GroupPass& pass, uint32_t i, const std::byte* after, Sta
 
 template <class Dot>
 void group_pass(const GroupPass& pass, const std::byte* after, States* total, States* other,
-                Work* w) {
+                Work* w, Pipeline* pipe) {
   const GroupAttentionArgs& args = pass.args;
   const uint32_t heads = args.num_heads;
   const uint32_t num_shared = num_shared_segments(args);
@@ -168,7 +197,7 @@ void group_pass(const GroupPass& pass, const std::byte* after, States* total, St
     const std::byte* next =
         last ? first_own_address(pass, pass.begin)
              : group_tile_address(pass, pass.begin, (segment + 1) * kTilesPerSegment);
-    shared_tiles<Dot>(pass, segment, next, s, w);
+    shared_tiles<Dot>(pass, segment, next, s, w, pipe);
     if (s == other && !last) {
       merge_states(total, *other, 0, pass.num_rows(), args.head_dim);
     }
@@ -200,11 +229,12 @@ STET_INLINE void attention_group_lanes(const GroupAttentionArgs& args) {
   States total;
   States other;
   Work work;
+  Pipeline pipe;
   const uint32_t step = queries_per_pass(args);
   for (uint32_t begin = 0; begin < args.num_members; begin += step) {
     const bool last = args.num_members - begin <= step;
     const GroupPass pass{args, begin, last ? args.num_members : begin + step};
-    group_pass<Dot>(pass, last ? args.next_tile : nullptr, &total, &other, &work);
+    group_pass<Dot>(pass, last ? args.next_tile : nullptr, &total, &other, &work, &pipe);
   }
 }
 
@@ -216,12 +246,13 @@ STET_INLINE void attention_group_segment_lanes(const GroupAttentionArgs& args, u
   }
   States s;
   Work work;
+  Pipeline pipe;
   const size_t stride = attention_state_stride(args.head_dim);
   const uint32_t step = queries_per_pass(args);
   for (uint32_t begin = 0; begin < args.num_members; begin += step) {
     const bool last = args.num_members - begin <= step;
     const GroupPass pass{args, begin, last ? args.num_members : begin + step};
-    shared_tiles<Dot>(pass, segment, last ? args.next_tile : nullptr, &s, &work);
+    shared_tiles<Dot>(pass, segment, last ? args.next_tile : nullptr, &s, &work, &pipe);
     for (uint32_t i = pass.begin; i < pass.end; ++i) {
       finish_shared_segment<Dot>(pass, i, segment, first_own_address(pass, i + 1), &s, &work);
     }
