@@ -28,6 +28,8 @@ struct Case {
   uint32_t num_sequences;
   uint32_t context;     // positions in the cache before the step
   uint32_t num_tokens;  // new positions per sequence and step
+  uint32_t shared = 0;  // the first positions of all are the same blocks
+  bool group = false;   // and they attend over them together
 };
 constexpr Case kCases[] = {
     {"decode_x1", 1, 255, 1},
@@ -43,6 +45,12 @@ constexpr Case kCases[] = {
     {"prefill_64_at_1984", 1, 1984, 64},
     {"prefill_16_at_2032", 1, 2032, 16},
     {"mixed_16+256", 17, 255, 0},
+    {"shared_960_x16_alone", 16, 1023, 1, 960, false},
+    {"shared_960_x16_group", 16, 1023, 1, 960, true},
+    {"shared_7936_x4_alone", 4, 7967, 1, 7936, false},
+    {"shared_7936_x4_group", 4, 7967, 1, 7936, true},
+    {"shared_7936_x16_alone", 16, 7967, 1, 7936, false},
+    {"shared_7936_x16_group", 16, 7967, 1, 7936, true},
 };
 
 struct Settings {
@@ -91,6 +99,12 @@ class Bench {
       const bool chunk = case_.num_tokens == 0 && s + 1 == case_.num_sequences;
       add_rows(s, case_.context, chunk ? 256 : std::max(case_.num_tokens, 1u), true);
     }
+    if (case_.group) {
+      batch_.groups.push_back({.leader = SeqId{1}, .members = {}, .shared_tokens = case_.shared});
+      for (const BatchRow& row : batch_.rows) {
+        batch_.groups.back().members.push_back(row.seq);
+      }
+    }
     return run();
   }
 
@@ -103,21 +117,31 @@ class Bench {
       record.sampling.temperature = 0.0f;
       record.prompt_token_ids = {1};
       batch_.new_sequences.push_back(record);
-      batch_.kv_ops.push_back({.kind = KvOpKind::kAppend,
-                               .seq = record.seq,
-                               .slot_offset = static_cast<uint32_t>(batch_.kv_slots.size()),
-                               .num_slots = blocks_per_sequence_});
-      for (uint32_t b = 0; b < blocks_per_sequence_;
-           ++b) {  // sequences interleaved: no run of neighbours
-        batch_.kv_slots.push_back(BlockId{b * case_.num_sequences + s});
-      }
+      const uint32_t num_shared = s == 0 ? 0 : case_.shared / kBlockTokens;
+      add_blocks(KvOpKind::kShare, record.seq, 0, 0, num_shared);
+      add_blocks(KvOpKind::kAppend, record.seq, s, num_shared, blocks_per_sequence_);
     }
     run();
   }
 
+  // Blocks [begin, end) of a table, from the slots of sequence `owner`; sequences are interleaved:
+  // no run of neighbours.
+  void add_blocks(KvOpKind kind, SeqId seq, uint32_t owner, uint32_t begin, uint32_t end) {
+    if (begin == end) {
+      return;
+    }
+    batch_.kv_ops.push_back({.kind = kind,
+                             .seq = seq,
+                             .slot_offset = static_cast<uint32_t>(batch_.kv_slots.size()),
+                             .num_slots = end - begin});
+    for (uint32_t b = begin; b < end; ++b) {
+      batch_.kv_slots.push_back(BlockId{b * case_.num_sequences + owner});
+    }
+  }
+
   void fill() {
     for (uint32_t s = 0; s < case_.num_sequences; ++s) {
-      for (uint32_t pos = 0; pos < case_.context; pos += 512) {
+      for (uint32_t pos = s == 0 ? 0 : case_.shared; pos < case_.context; pos += 512) {
         add_rows(s, pos, std::min(512u, case_.context - pos), false);
         run();
       }

@@ -290,6 +290,7 @@ struct Pass {
   const AttentionArgs& args;
   uint32_t begin;
   uint32_t end;
+  uint32_t first_state = 0;  // the row of States that holds its first row
   uint32_t num_rows() const { return (end - begin) * args.num_heads; }
   uint32_t first_pos() const { return args.first_pos + begin; }
   uint32_t last_pos() const { return args.first_pos + end - 1; }
@@ -300,12 +301,12 @@ STET_INLINE uint64_t slot_bits(SlotRange r) {
   return r.begin < r.end ? below_end & (~uint64_t{0} << r.begin) : 0;
 }
 
-void reset(States* s, uint32_t rows, uint32_t head_dim) {
-  for (uint32_t r = 0; r < rows; ++r) {
+void reset(States* s, uint32_t first, uint32_t rows, uint32_t head_dim) {
+  for (uint32_t r = first; r < first + rows; ++r) {
     s->m[r] = kNegInf;
     s->l[r] = 0.0f;
   }
-  __builtin_memset(s->o, 0, size_t{rows} * head_dim * sizeof(float));
+  __builtin_memset(s->o + size_t{first} * head_dim, 0, size_t{rows} * head_dim * sizeof(float));
 }
 
 // All rows of the pass that see `tile`, in batches.
@@ -346,9 +347,10 @@ void pass_tile(const Pass& pass, uint32_t tile, const std::byte* next, States* s
       head = head + 1 == heads ? 0 : head + 1;
       query += head == 0 ? 1 : 0;
     }
-    b.m = s->m + r0;
-    b.l = s->l + r0;
-    b.o = s->o + size_t{r0} * args.head_dim;
+    const uint32_t state = pass.first_state + r0;
+    b.m = s->m + state;
+    b.l = s->l + state;
+    b.o = s->o + size_t{state} * args.head_dim;
     meet_tile<Dot>(view, b, w);
     view.next = nullptr;
   }
@@ -359,7 +361,7 @@ void pass_tile(const Pass& pass, uint32_t tile, const std::byte* next, States* s
 template <class Dot>
 void pass_segment(const Pass& pass, uint32_t segment, const std::byte* after, States* s, Work* w) {
   const AttentionArgs& args = pass.args;
-  reset(s, pass.num_rows(), args.head_dim);
+  reset(s, pass.first_state, pass.num_rows(), args.head_dim);
   const uint32_t first = first_visible(pass.first_pos(), args.window) / kTile;
   const uint32_t last = pass.last_pos() / kTile;
   const uint32_t begin = segment * kTilesPerSegment > first ? segment * kTilesPerSegment : first;
@@ -380,8 +382,9 @@ STET_INLINE void merge_row(float* o, const float* o2, float a, float b, uint32_t
 }
 
 // Rows that saw nothing of the segment are left out; the first segment a row saw is taken as it is.
-void merge_states(States* total, const States& s, uint32_t rows, uint32_t head_dim) {
-  for (uint32_t r = 0; r < rows; ++r) {
+void merge_states(States* total, const States& s, uint32_t first, uint32_t rows,
+                  uint32_t head_dim) {
+  for (uint32_t r = first; r < first + rows; ++r) {
     if (s.m[r] == kNegInf) {
       continue;
     }
@@ -410,6 +413,12 @@ STET_INLINE void write_row(const float* o, float l, uint32_t head_dim, float* ou
   }
 }
 
+STET_INLINE void store_state(const States& s, uint32_t row, uint32_t head_dim, float* state) {
+  state[0] = s.m[row];
+  state[1] = s.l[row];
+  __builtin_memcpy(state + 2, s.o + size_t{row} * head_dim, head_dim * sizeof(float));
+}
+
 STET_INLINE float* out_row(const Pass& pass, uint32_t row) {
   const AttentionArgs& args = pass.args;
   return args.out + (pass.begin + row / args.num_heads) * args.ldo +
@@ -417,12 +426,14 @@ STET_INLINE float* out_row(const Pass& pass, uint32_t row) {
 }
 
 // Shapes the lanes cover; others run the reference.
-STET_INLINE bool covered(const AttentionArgs& args) {
+template <class Args>
+STET_INLINE bool covered(const Args& args) {
   return args.head_dim % 16 == 0 && args.head_dim != 0 && args.head_dim <= kMaxHeadDim &&
          args.num_heads >= 1 && args.num_heads <= kMaxHeads;
 }
 
-STET_INLINE uint32_t queries_per_pass(const AttentionArgs& args) {
+template <class Args>
+STET_INLINE uint32_t queries_per_pass(const Args& args) {
   const uint32_t rows = kPassFloats / args.head_dim;
   return rows / args.num_heads < 64 ? rows / args.num_heads : 64;
 }
@@ -450,7 +461,7 @@ STET_INLINE void attention_lanes(const AttentionArgs& args) {
       States* s = segment == first_segment ? &total : &other;
       pass_segment<Dot>(pass, segment, after, s, &work);
       if (segment != first_segment) {
-        merge_states(&total, other, pass.num_rows(), args.head_dim);
+        merge_states(&total, other, 0, pass.num_rows(), args.head_dim);
       }
     }
     for (uint32_t r = 0; r < pass.num_rows(); ++r) {
@@ -475,9 +486,7 @@ STET_INLINE void attention_segment_lanes(const AttentionArgs& args, uint32_t seg
     const Pass pass{args, begin, last ? args.num_queries : begin + step};
     pass_segment<Dot>(pass, segment, last ? args.next_tile : nullptr, &s, &work);
     for (uint32_t r = 0; r < pass.num_rows(); ++r, states += stride) {
-      states[0] = s.m[r];
-      states[1] = s.l[r];
-      __builtin_memcpy(states + 2, s.o + size_t{r} * args.head_dim, args.head_dim * sizeof(float));
+      store_state(s, r, args.head_dim, states);
     }
   }
 }

@@ -2,6 +2,7 @@
 // C5's order. Measured on Zen 4 and Zen 5; the self-test compares it with the fma chain on the host
 // it runs on.
 #include "kernels/attention/avx512.h"
+#include "kernels/attention/avx512_group.h"
 #include "kernels/dispatch/avx512_ops.h"
 
 namespace stet::kernels::avx512bf16 {
@@ -31,6 +32,12 @@ void attention_segment(const AttentionArgs& args, uint32_t segment, float* state
 }
 void attention_merge(const AttentionArgs& args, const float* states, uint32_t num_segments) {
   attention_merge_lanes(args, states, num_segments);
+}
+void attention_group(const GroupAttentionArgs& args) {
+  attention_group_lanes<Dot>(args);
+}
+void attention_group_segment(const GroupAttentionArgs& args, uint32_t segment) {
+  attention_group_segment_lanes<Dot>(args, segment);
 }
 
 }  // namespace stet::kernels::avx512bf16

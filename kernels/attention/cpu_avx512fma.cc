@@ -1,6 +1,7 @@
 // Attention with two fma per bf16 pair, odd element first: for processors with VNNI but without
 // vdpbf16ps.
 #include "kernels/attention/avx512.h"
+#include "kernels/attention/avx512_group.h"
 #include "kernels/dispatch/avx512_ops.h"
 
 namespace stet::kernels::avx512fma {
@@ -44,6 +45,12 @@ void attention_segment(const AttentionArgs& args, uint32_t segment, float* state
 }
 void attention_merge(const AttentionArgs& args, const float* states, uint32_t num_segments) {
   attention_merge_lanes(args, states, num_segments);
+}
+void attention_group(const GroupAttentionArgs& args) {
+  attention_group_lanes<Dot>(args);
+}
+void attention_group_segment(const GroupAttentionArgs& args, uint32_t segment) {
+  attention_group_segment_lanes<Dot>(args, segment);
 }
 
 }  // namespace stet::kernels::avx512fma

@@ -33,4 +33,27 @@ static inline const std::byte* tile_address(const AttentionArgs& args, uint32_t 
          (tile % tiles_per_block) * tile_bytes;
 }
 
+// Member i of a group alone.
+static inline AttentionArgs member_args(const GroupAttentionArgs& group, uint32_t i) {
+  const GroupMember& member = group.members[i];
+  AttentionArgs args;
+  args.kv = member.kv;
+  args.head_offset = group.head_offset;
+  args.head_dim = group.head_dim;
+  args.num_heads = group.num_heads;
+  args.first_pos = member.pos;
+  args.num_queries = 1;
+  args.window = group.window;
+  args.q = member.q;
+  args.ldq = size_t{group.num_heads} * group.head_dim;
+  args.out = member.out;
+  args.ldo = args.ldq;
+  return args;
+}
+
+// Segments that hold shared positions: [0, this).
+static inline uint32_t num_shared_segments(const GroupAttentionArgs& group) {
+  return (group.shared_tokens + kSegment - 1) / kSegment;
+}
+
 }  // namespace stet::kernels

@@ -42,10 +42,14 @@ namespace stet::kernels::avx512bf16 {
 void attention(const AttentionArgs& args);
 void attention_segment(const AttentionArgs& args, uint32_t segment, float* states);
 void attention_merge(const AttentionArgs& args, const float* states, uint32_t num_segments);
+void attention_group(const GroupAttentionArgs& args);
+void attention_group_segment(const GroupAttentionArgs& args, uint32_t segment);
 }  // namespace stet::kernels::avx512bf16
 
 namespace stet::kernels::avx512fma {
 void attention(const AttentionArgs& args);
 void attention_segment(const AttentionArgs& args, uint32_t segment, float* states);
 void attention_merge(const AttentionArgs& args, const float* states, uint32_t num_segments);
+void attention_group(const GroupAttentionArgs& args);
+void attention_group_segment(const GroupAttentionArgs& args, uint32_t segment);
 }  // namespace stet::kernels::avx512fma

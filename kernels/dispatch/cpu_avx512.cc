@@ -32,6 +32,8 @@ constexpr KernelTable make_bf16_table() {
   t.attention = avx512bf16::attention;
   t.attention_segment = avx512bf16::attention_segment;
   t.attention_merge = avx512bf16::attention_merge;
+  t.attention_group = avx512bf16::attention_group;
+  t.attention_group_segment = avx512bf16::attention_group_segment;
   return t;
 }
 
@@ -40,6 +42,8 @@ constexpr KernelTable make_fma_table() {
   t.attention = avx512fma::attention;
   t.attention_segment = avx512fma::attention_segment;
   t.attention_merge = avx512fma::attention_merge;
+  t.attention_group = avx512fma::attention_group;
+  t.attention_group_segment = avx512fma::attention_group_segment;
   return t;
 }
 

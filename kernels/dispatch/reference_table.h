@@ -5,6 +5,7 @@
 
 #include "kernels/activation/reference.h"
 #include "kernels/attention/reference.h"
+#include "kernels/attention/reference_group.h"
 #include "kernels/gemm/reference.h"
 #include "kernels/norm_rope/reference.h"
 #include "kernels/quantise/reference.h"
@@ -27,6 +28,8 @@ static constexpr KernelTable make_table(const char* name) {
   t.attention = attention;
   t.attention_segment = attention_segment;
   t.attention_merge = attention_merge;
+  t.attention_group = attention_group;
+  t.attention_group_segment = attention_group_segment;
   t.linear[static_cast<int>(WeightType::kF32)] = linear<WeightType::kF32>;
   t.linear[static_cast<int>(WeightType::kF16)] = linear<WeightType::kF16>;
   t.linear[static_cast<int>(WeightType::kBF16)] = linear<WeightType::kBF16>;

@@ -405,6 +405,7 @@ void EngineCore::fill_batch() {
     const auto first = s.token_ids.begin() + planned.first_pos;
     batch_.token_ids.insert(batch_.token_ids.end(), first, first + planned.num_scheduled_tokens);
   }
+  batch_.groups = plan_.groups;
 }
 
 }  // namespace stet::engine

@@ -40,9 +40,11 @@ std::string StepPlan::to_string() const {
     text += "  preempt " + std::to_string(seq.v) + "\n";
   }
   for (const PrefixGroup& group : groups) {
-    text += "  group " + std::to_string(group.leader.v) + " +" +
-            std::to_string(group.members.size()) + " @" + std::to_string(group.shared_tokens) +
-            "\n";
+    text += "  group";
+    for (SeqId seq : group.members) {
+      text += " " + std::to_string(seq.v);
+    }
+    text += " @" + std::to_string(group.shared_tokens) + "\n";
   }
   return text;
 }

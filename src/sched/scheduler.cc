@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "src/sched/prefix_groups.h"
 #include "stet/base/check.h"
 
 namespace stet::sched {
@@ -20,6 +21,11 @@ uint32_t blocks_for(uint64_t num_tokens, uint32_t block_tokens) {
   return static_cast<uint32_t>((num_tokens + block_tokens - 1) / block_tokens);
 }
 
+Scheduler::Scheduler() : groups_(std::make_unique<PrefixGroups>()) {}
+Scheduler::~Scheduler() = default;
+Scheduler::Scheduler(Scheduler&&) noexcept = default;
+Scheduler& Scheduler::operator=(Scheduler&&) noexcept = default;
+
 void Scheduler::plan(const SchedView& view, Policy& policy, StepPlan* plan) {
   plan->clear();
   plan->step = view.step;
@@ -30,6 +36,7 @@ void Scheduler::plan(const SchedView& view, Policy& policy, StepPlan* plan) {
   if (!short_of_blocks_) {
     plan_admissions(plan);
   }
+  groups_->form(view, plan);
   view_ = nullptr;
   policy_ = nullptr;
 }

@@ -58,6 +58,25 @@ TEST_P(Exactness, NoSettingShowsInTokensOrLogProbabilities) {
   }
 }
 
+TEST_P(Exactness, AttendingOverASharedPrefixTogetherDoesNotShow) {
+  const auto model = tiny_model(GetParam());
+  const std::vector<Request> requests = shared_prefix_requests(model->hyper.vocab_size, 3);
+  // Choices form groups even here; the scalar table attends member by member.
+  const RunResult reference = run(model, requests, reference_setting());
+  for (const kernels::KernelTable* table : supported_tables()) {
+    for (const Setting& setting : group_settings(table)) {
+      if (table != &kernels::best_table() &&
+          (setting.num_threads != 2 || table == kernels::find_table("scalar"))) {
+        continue;
+      }
+      SCOPED_TRACE(std::string(table->name) + ": " + setting.name);
+      const RunResult result = run(model, requests, setting);
+      EXPECT_EQ(first_difference(reference.answers, result.answers), "");
+      EXPECT_GT(result.grouped_rows, 0u) << "the setting must really group";
+    }
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Tiny, Exactness, testing::ValuesIn(tiny_model_names()),
                          [](const auto& param_info) { return param_info.param; });
 

@@ -131,6 +131,7 @@ RunResult run(const std::shared_ptr<const model::Model>& model,
   result.cached_prompt_tokens = collector.cached_prompt_tokens();
   (*engine)->stop();
   result.kv = (*backend)->kv_stats();
+  result.grouped_rows = (*backend)->timings().num_grouped_rows;
   return result;
 }
 
@@ -314,6 +315,47 @@ std::vector<Setting> all_settings(const kernels::KernelTable* table) {
              s.twice = true;
            }),
   };
+}
+
+std::vector<Request> shared_prefix_requests(uint32_t vocab_size, uint64_t seed) {
+  static constexpr uint32_t kCommon[] = {600, 300, 600, 577, 256, 600, 400, 600, 512};
+  std::mt19937_64 random(seed);
+  auto token = [&] { return static_cast<uint32_t>(random() % vocab_size); };
+  std::vector<uint32_t> document(600);
+  for (uint32_t& id : document) {
+    id = token();
+  }
+  std::vector<Request> requests(std::size(kCommon));
+  for (uint32_t i = 0; i < requests.size(); ++i) {
+    Request& request = requests[i];
+    request.prompt_token_ids.assign(document.begin(), document.begin() + kCommon[i]);
+    for (uint32_t own = 1 + i * 17; own > 0; --own) {
+      request.prompt_token_ids.push_back(token());
+    }
+    request.sampling.seed = random();
+    request.sampling.num_logprobs = 5;
+    request.sampling.max_tokens = 10 + i;
+    request.sampling.temperature = i % 2 == 0 ? 0.0f : 0.8f;
+    request.num_choices = i == 2 ? 3 : 1;
+  }
+  return requests;
+}
+
+std::vector<Setting> group_settings(const kernels::KernelTable* table) {
+  Setting base{.name = "together, prefix cache", .table = table};
+  base.prefix_cache = true;
+  base.together = true;
+  base.twice = true;
+  std::vector<Setting> settings(4, base);
+  settings[1].name += ", 2 threads";
+  settings[1].num_threads = 2;
+  settings[2].name += ", 16 threads";  // few rows per thread: divided by segments
+  settings[2].num_threads = 16;
+  settings[3].name += ", blocks of 128, aggressive";
+  settings[3].block_tokens = 128;
+  settings[3].policy = "aggressive";
+  settings[3].pool_tokens = 4096;
+  return settings;
 }
 
 std::string first_difference(const std::vector<Answer>& expected,

@@ -49,6 +49,7 @@ struct RunResult {
   uint64_t preemptions = 0;
   uint64_t cached_prompt_tokens = 0;
   executor::KvMemoryStats kv;
+  uint64_t grouped_rows = 0;  // rows that attended over a shared prefix together
 };
 
 RunResult run(const std::shared_ptr<const model::Model>& model,
@@ -57,6 +58,13 @@ RunResult run(const std::shared_ptr<const model::Model>& model,
 // Mixed lengths around tile (64) and segment (512) borders, shared prefixes, greedy and sampled,
 // one with n = 3.
 std::vector<Request> mixed_requests(uint32_t vocab_size, uint64_t seed, uint32_t num_requests);
+
+// Prompts over one document of 600 tokens that leave it at different places; choices; a system
+// prompt of 4 tiles under all of them. Outputs long enough to decode side by side.
+std::vector<Request> shared_prefix_requests(uint32_t vocab_size, uint64_t seed);
+
+// How groups can come about: the prefix cache, choices, threads (one item per segment), preemption.
+std::vector<Setting> group_settings(const kernels::KernelTable* table);
 
 // Everything that must not show, on one kernel table: company, chunks, threads, cache, preemption,
 // block size.

@@ -124,7 +124,53 @@ void StepDriver::ensure_blocks(SeqId seq, uint32_t num_tokens) {
   }
 }
 
+// By hand and simpler than the scheduler: a row joins the first group whose leader shares enough
+// with it.
+void StepDriver::add_groups(const std::vector<std::pair<SeqId, uint32_t>>& rows) {
+  std::vector<PrefixGroup> groups;
+  const auto shared = [&](SeqId a, SeqId b) {
+    const Sequence& x = sequences_.at(a);
+    const Sequence& y = sequences_.at(b);
+    const uint32_t full = std::min(x.num_computed, y.num_computed) / options_.block_tokens;
+    const auto end = std::mismatch(x.blocks.begin(), x.blocks.begin() + full, y.blocks.begin());
+    return static_cast<uint32_t>(end.first - x.blocks.begin()) * options_.block_tokens;
+  };
+  for (const auto& [seq, num_tokens] : rows) {
+    const SeqId member = seq;
+    if (num_tokens != 1) {
+      continue;
+    }
+    const auto group = std::find_if(groups.begin(), groups.end(), [&](const PrefixGroup& g) {
+      return shared(g.leader, member) >= 256;
+    });
+    if (group != groups.end()) {
+      group->members.push_back(member);
+      group->shared_tokens = std::min(group->shared_tokens, shared(group->leader, member));
+    } else {
+      groups.push_back({.leader = member, .members = {member}, .shared_tokens = UINT32_MAX});
+    }
+  }
+  for (PrefixGroup& group : groups) {
+    if (group.members.size() >= 2) {
+      batch_.groups.push_back(std::move(group));
+    }
+  }
+}
+
+std::vector<std::byte> StepDriver::kv_of(SeqId seq) {
+  const Sequence& s = sequences_.at(seq);
+  std::vector<std::byte> bytes;
+  for (uint32_t i = 0; i < s.num_computed / options_.block_tokens; ++i) {  // written to the end
+    const std::span<const std::byte> block = backend_->kv_block(s.blocks[i]);
+    bytes.insert(bytes.end(), block.begin(), block.end());
+  }
+  return bytes;
+}
+
 const StepResult& StepDriver::step(const std::vector<std::pair<SeqId, uint32_t>>& rows) {
+  if (options_.group) {
+    add_groups(rows);
+  }
   for (const auto& [seq, num_tokens] : rows) {
     Sequence& s = sequences_.at(seq);
     ensure_blocks(seq, s.num_computed + num_tokens);

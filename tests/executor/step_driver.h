@@ -43,6 +43,7 @@ struct RunOptions {
   KvMode kv_mode = KvMode::kPaged;
   bool guard = false;
   uint64_t kv_max_maps = 0;
+  bool group = false;  // decode rows that share 4 tiles or more attend together
 };
 
 // Owns a backend and one table per sequence. Slots are never given back: recycling is a test of its
@@ -69,6 +70,8 @@ class StepDriver {
   const Answer& answer(SeqId seq) const { return sequences_.at(seq).answer; }
   bool faulted(SeqId seq) const { return sequences_.at(seq).faulted; }
   BlockId block_of(SeqId seq, uint32_t index) const { return sequences_.at(seq).blocks[index]; }
+  // K and V of its full blocks, in order.
+  std::vector<std::byte> kv_of(SeqId seq);
 
  private:
   struct Sequence {
@@ -83,6 +86,7 @@ class StepDriver {
   Sequence& create(const TestRequest& request, SeqId* seq);
   BlockId take_slot();
   void ensure_blocks(SeqId seq, uint32_t num_tokens);
+  void add_groups(const std::vector<std::pair<SeqId, uint32_t>>& rows);
   void push_op(KvOpKind kind, SeqId seq, uint32_t first, const std::vector<BlockId>& slots);
 
   RunOptions options_;

@@ -19,10 +19,12 @@ struct ScheduledSeq {
   friend bool operator==(const ScheduledSeq&, const ScheduledSeq&) = default;
 };
 
-// Members attend over the same first shared_tokens positions (a tile border). scheduler.md sec. 6.
+// Sequences with one position each in this step that attend over the same first shared_tokens
+// positions: a tile border, the same blocks in all their tables, read only and computed before
+// this step. scheduler.md sec. 6. A sequence is in one group at most.
 struct PrefixGroup {
-  SeqId leader;
-  std::vector<SeqId> members;
+  SeqId leader;                // members.front()
+  std::vector<SeqId> members;  // 2 or more, in the order of their rows
   uint32_t shared_tokens = 0;
   friend bool operator==(const PrefixGroup&, const PrefixGroup&) = default;
 };

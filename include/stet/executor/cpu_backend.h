@@ -53,6 +53,7 @@ const char* verb_name(Verb verb);  // "attention"
 struct StepTimings {
   uint64_t num_steps = 0;
   uint64_t num_rows = 0;
+  uint64_t num_grouped_rows = 0;  // of these, attended over a shared prefix together
   uint64_t total_ns = 0;
   std::array<uint64_t, kNumVerbs> verb_ns{};
 };

@@ -79,6 +79,7 @@ class FakeBackend final : public Backend {
   const FakeModel& model() const { return model_; }
   size_t num_sequences() const { return sequences_.size(); }
   uint64_t num_positions_computed() const { return num_positions_computed_; }
+  uint64_t num_grouped_rows() const { return num_grouped_rows_; }
 
  private:
   struct TableEntry {
@@ -99,6 +100,8 @@ class FakeBackend final : public Backend {
   bool check_row(const FakeSequence& s, const BatchRow& row,
                  std::span<const uint32_t> token_ids) const;
   void check_reads(const FakeSequence& s, uint32_t num_positions) const;
+  void check_groups(const StepBatch& batch) const;
+  void check_group(const StepBatch& batch, const PrefixGroup& group) const;
   bool write_position(FakeSequence& s, uint32_t position);  // false: the position is faulty
   void sample(FakeSequence& s, StepResult* result) const;
   uint64_t* cell(const FakeSequence& s, uint32_t position);
@@ -111,6 +114,7 @@ class FakeBackend final : public Backend {
   std::vector<uint32_t> num_maps_;  // [num_blocks] table entries per slot
   std::deque<StepResult> in_flight_;
   uint64_t num_positions_computed_ = 0;
+  uint64_t num_grouped_rows_ = 0;
 };
 
 }  // namespace stet::executor

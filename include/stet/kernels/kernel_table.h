@@ -52,6 +52,11 @@ struct KernelTable {
   // [segment][row][stride]; every row saw something of at least one segment.
   void (*attention_merge)(const AttentionArgs& args, const float* states,
                           uint32_t num_segments) = nullptr;
+  // Every member's bits are those of attention() for it alone.
+  void (*attention_group)(const GroupAttentionArgs& args) = nullptr;
+  // The state of one segment that holds shared positions, for every member, its own tiles of that
+  // segment included: the bits of attention_segment() for it alone, to members[i].states.
+  void (*attention_group_segment)(const GroupAttentionArgs& args, uint32_t segment) = nullptr;
 
   // ---- linears (C1), by weight type
   void (*linear[kNumWeightTypes])(const LinearArgs& args) = {};

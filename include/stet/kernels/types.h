@@ -130,6 +130,29 @@ inline constexpr uint32_t attention_state_stride(uint32_t head_dim) {
   return round_up(head_dim + 2, 16);
 }
 
+// One position of one sequence in a prefix group.
+struct GroupMember {
+  KvView kv;  // its own table; below shared_tokens it leads to the same tiles as every member's
+  uint32_t pos = 0;             // >= shared_tokens; its K and V are written already
+  const uint16_t* q = nullptr;  // [num_heads][head_dim], bf16, scaled
+  float* out = nullptr;         // [num_heads][head_dim]
+  float* states = nullptr;      // [num_heads][attention_state_stride], of attention_group_segment
+};
+
+// Attention of one kv head and its query heads for single positions of several sequences whose
+// first shared_tokens positions are the same memory (Hydragen, arXiv 2402.05099; exactness C5, last
+// rule): the shared tiles are read once for all members, then each goes on alone.
+struct GroupAttentionArgs {
+  const GroupMember* members = nullptr;
+  uint32_t num_members = 0;
+  uint32_t shared_tokens = 0;  // a multiple of kTile
+  uint64_t head_offset = 0;
+  uint32_t head_dim = 0;
+  uint32_t num_heads = 0;
+  uint32_t window = 0;
+  const std::byte* next_tile = nullptr;
+};
+
 // C7: maximum and log2 of the sum of exponentials over raw logits, both in the contract's tile
 // order.
 struct LogSumExp {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "stet/engine_types/step_plan.h"
@@ -10,11 +11,17 @@
 
 namespace stet::sched {
 
+class PrefixGroups;
+
 // plan() is a pure function of the view and of which policy it is: no clock, no randomness, no
 // memory of earlier calls (members, here and in the policy, are scratch space). Owned by the step
 // thread.
 class Scheduler {
  public:
+  Scheduler();
+  ~Scheduler();
+  Scheduler(Scheduler&&) noexcept;
+  Scheduler& operator=(Scheduler&&) noexcept;
   // Decodes first, then running prefills, oldest first, then admissions in queue order up to the
   // first that must wait. Whoever lacks a block takes it from a younger sequence or sits the step
   // out; so the oldest always advances.
@@ -47,6 +54,7 @@ class Scheduler {
   uint32_t budget_ = 0;
   bool short_of_blocks_ = false;  // somebody was preempted, or left out for want of a block
   std::vector<Slot> slots_;       // beside view_->running
+  std::unique_ptr<PrefixGroups> groups_;
 };
 
 }  // namespace stet::sched

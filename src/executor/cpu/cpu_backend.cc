@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "src/executor/cpu/forward_pass.h"
+#include "src/executor/cpu/row_groups.h"
 #include "stet/base/check.h"
 #include "stet/base/thread_checker.h"
 #include "stet/sampling/sequence_sampler.h"
@@ -101,7 +102,8 @@ class CpuBackendImpl final : public CpuBackend {
   std::vector<SamplerScratch> scratch_;  // per thread
 
   // Reused by every step.
-  std::vector<RowRun> runs_;           // one per BatchRow
+  std::vector<RowRun> runs_;  // one per BatchRow
+  RowGroups groups_;
   std::vector<uint32_t> sample_rows_;  // row of the step
   std::vector<uint32_t> sample_runs_;  // its BatchRow
   std::vector<SequenceSampler*> row_samplers_;
@@ -145,9 +147,10 @@ Ticket CpuBackendImpl::submit(const StepBatch& batch) {
   create_sequences(batch);
   apply_kv_ops(batch);
   find_rows(batch);
+  groups_.find(batch, runs_);
   timer.mark(Verb::kKvOps);
   if (!batch.rows.empty()) {
-    pass_->run_layers(batch.token_ids, runs_);
+    pass_->run_layers(batch.token_ids, runs_, groups_.groups());
     report_faults(batch, &slot.result);
     sample(batch, &slot.result);
   }
@@ -155,6 +158,7 @@ Ticket CpuBackendImpl::submit(const StepBatch& batch) {
   slot.result.step_us = static_cast<uint64_t>(elapsed / std::chrono::microseconds(1));
   totals_.num_steps += 1;
   totals_.num_rows += batch.token_ids.size();
+  totals_.num_grouped_rows += groups_.num_rows();
   totals_.total_ns += static_cast<uint64_t>(elapsed / std::chrono::nanoseconds(1));
   return {batch.step};
 }

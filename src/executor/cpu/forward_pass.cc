@@ -59,12 +59,13 @@ ForwardPass::ForwardPass(const model::Model& model, const kernels::KernelTable& 
       attention_(std::move(attention)),
       faults_(max_rows) {}
 
-void ForwardPass::run_layers(std::span<const uint32_t> token_ids, std::span<const RowRun> runs) {
+void ForwardPass::run_layers(std::span<const uint32_t> token_ids, std::span<const RowRun> runs,
+                             std::span<const RowGroup> groups) {
   token_ids_ = token_ids;
   num_rows_ = static_cast<uint32_t>(token_ids.size());
   sample_rows_ = {};
   faults_.reset(num_rows_);
-  attention_->prepare(runs);
+  attention_->prepare(runs, groups);
   for (const ResolvedOp& op : recipe_.prologue) {
     run_op(op, -1);
   }

@@ -50,7 +50,8 @@ class ForwardPass {
 
   // Embedding and layers: afterwards the residual stream of every row is in place, K and V are in
   // the cache.
-  void run_layers(std::span<const uint32_t> token_ids, std::span<const RowRun> runs);
+  void run_layers(std::span<const uint32_t> token_ids, std::span<const RowRun> runs,
+                  std::span<const RowGroup> groups);
   // Last norm and head of at most kMaxSampleRowsPerPass rows of the step.
   void run_head(std::span<const uint32_t> rows);
   const float* logits(uint32_t sample_row) const {

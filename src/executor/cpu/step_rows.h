@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <limits>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "stet/engine_types/step_batch.h"
@@ -18,6 +19,12 @@ struct RowRun {
   uint32_t first_row = 0;
   uint32_t num_rows = 0;
   uint32_t first_pos = 0;
+};
+
+// Runs of one row each whose tables begin with the same blocks (PrefixGroup).
+struct RowGroup {
+  std::span<const uint32_t> runs;  // 2 or more, ascending
+  uint32_t shared_tokens = 0;      // a multiple of kTile, at most every run's first_pos
 };
 
 // The layer of each row's first fault (C3). Rows are written by different threads; a stage writes

@@ -60,6 +60,10 @@ Ticket FakeBackend::submit(const StepBatch& batch) {
     apply(op,
           std::span(batch.kv_slots).subspan(op.num_slots == 0 ? 0 : op.slot_offset, op.num_slots));
   }
+  check_groups(batch);
+  for (const PrefixGroup& group : batch.groups) {
+    num_grouped_rows_ += group.members.size();
+  }
   uint64_t num_positions = 0;
   for (const BatchRow& row : batch.rows) {
     num_positions += row.n_pos;
