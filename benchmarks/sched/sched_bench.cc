@@ -2,12 +2,15 @@
 // behind the head does not matter: a plan sees at most 64 waiting sequences, and the first that
 // must wait ends admission.
 //
-//   plan/POLICY/idle      nothing waits
-//   plan/POLICY/blocked   the head waits for memory, in every step: one estimate of the batch
-//   plan/POLICY/sharing   the same, a system prompt of 1024 tokens shared by all: one estimate that
-//   includes the candidate plan/POLICY/admits    16 small ones join check/ESTIMATOR       one more
-//   candidate against a batch that is estimated already refresh               survival curves after
-//   an end, with everybody's outputs as cuts
+// - plan/POLICY/idle: nothing waits
+// - plan/POLICY/blocked: the head waits for memory, in every step: one estimate of the batch
+// - plan/POLICY/sharing: the same, a system prompt of 1024 tokens shared by all: one estimate that
+//   includes the candidate
+// - plan/POLICY/admits: 16 small ones join
+// - check/ESTIMATOR: one more candidate against a batch that is estimated already
+// - refresh: survival curves after an end, with everybody's outputs as cuts
+// - step_time/observe: a step learned from; every eighth one fits anew
+// - token_budget: with ITL targets
 #include <benchmark/benchmark.h>
 
 #include <string>
@@ -16,6 +19,8 @@
 #include "stet/sched/memory_estimator.h"
 #include "stet/sched/output_lengths.h"
 #include "stet/sched/scheduler.h"
+#include "stet/sched/step_time.h"
+#include "stet/sched/token_budget.h"
 
 namespace stet::sched {
 namespace {
@@ -144,6 +149,41 @@ void refresh(benchmark::State& state) {
   }
 }
 
+StepShape some_shape(uint32_t i) {
+  const uint32_t chunk = i % 3 == 0 ? 2 + hashed(i) % 1000 : 0;
+  return {.num_tokens = 1 + hashed(i + 1) % 60 + chunk,
+          .decode_context = hashed(i + 2) % 50'000,
+          .chunk_context = attended(hashed(i + 3) % 4000, chunk)};
+}
+
+StepTimeModel taught() {
+  StepTimeModel model;
+  for (uint32_t i = 0; i < 1000; ++i) {
+    model.observe(some_shape(i), 1000 + 100 * some_shape(i).num_tokens);
+  }
+  return model;
+}
+
+void observe(benchmark::State& state) {
+  StepTimeModel model = taught();
+  uint32_t i = 0;
+  for (auto _ : state) {
+    const StepShape shape = some_shape(i++);
+    model.observe(shape, 1000 + 100 * shape.num_tokens);
+  }
+}
+
+void budget(benchmark::State& state) {
+  Crowd crowd(false);
+  for (RunningSeq& s : crowd.running) {
+    s.itl_target_us = 150'000;
+  }
+  const StepTimeModel model = taught();
+  for (auto _ : state) {
+    benchmark::DoNotOptimize(token_budget(crowd.view, model).num_tokens);
+  }
+}
+
 const int registered = [] {
   for (const std::string_view policy : policy_names()) {
     for (const char* what : {"idle", "full", "peak", "sharing", "admits"}) {
@@ -158,6 +198,8 @@ const int registered = [] {
   benchmark::RegisterBenchmark("check/sampled",
                                [](benchmark::State& state) { check(state, sampled_estimator()); });
   benchmark::RegisterBenchmark("refresh", refresh);
+  benchmark::RegisterBenchmark("step_time/observe", observe);
+  benchmark::RegisterBenchmark("token_budget", budget);
   return 0;
 }();
 

@@ -43,6 +43,7 @@ class ThreadedEngine final : public Engine {
     }
   }
   EngineStats stats() const override { return core_->stats(); }
+  std::vector<StepRecord> recent_steps() const override { return core_->recent_steps(); }
   uint32_t max_model_len() const override { return core_->max_model_len(); }
 
  private:

@@ -118,7 +118,8 @@ bool EngineCore::step() noexcept {
 bool EngineCore::begin_step() noexcept {
   thread_.check();
   take_inbox();
-  expire(now_us());
+  step_start_us_ = now_us();
+  expire(step_start_us_);
   if (needs_flush()) {
     flush_ops();
   }
@@ -148,7 +149,7 @@ bool EngineCore::begin_step() noexcept {
 void EngineCore::finish_step() noexcept {
   backend_->wait(ticket_, &result_);
   kv_->complete_step(plan_.step);
-  metrics_.on_step(plan_.num_tokens(), result_.step_us);
+  observe_step();
   ++totals_.num_steps;
   take_inbox();
   const uint64_t now = now_us();
@@ -171,6 +172,7 @@ void EngineCore::make_plan() {
   if (policy.admission->predicts() && !waiting_view_.empty()) {
     learned_.lengths.refresh(view_);
   }
+  forecast_peak(policy, step_start_us_);
   scheduler_.plan(view_, policy, &plan_);
 }
 
@@ -182,6 +184,7 @@ void EngineCore::build_view() {
            .num_blocks = kv_->num_blocks(),
            .num_available_blocks = kv_->num_available(),
            .max_step_tokens = info.max_step_tokens,
+           .short_first_percent = options_.short_first_percent,
            .chunk_cap = chunk_cap,
            .max_running = max_running_,
            .max_new_sequences =
@@ -191,6 +194,14 @@ void EngineCore::build_view() {
   add_waiting_to_view();
   view_.running = running_view_;
   view_.waiting = waiting_view_;
+  budget_ = sched::token_budget(view_, learned_.step_time);
+  view_.token_budget = budget_.num_tokens;
+  view_.least_prefill_tokens = budget_.least_prefill_tokens;
+}
+
+uint64_t EngineCore::itl_target_us(const Sequence& s) const {
+  const uint64_t own = s.owner->request.itl_target_us;
+  return own != 0 ? own : options_.itl_target_us;
 }
 
 sched::OutputState EngineCore::output_state(const Sequence& s) const {
@@ -219,6 +230,7 @@ void EngineCore::add_running_to_view() {
          .num_exclusive_blocks = tight ? kv_->num_exclusive_blocks_of(s->id) : 0,
          .max_blocks = s->max_blocks,
          .num_preemptions = s->num_preemptions,
+         .itl_target_us = itl_target_us(*s),
          .output = output_state(*s),
          .table = kv_->table(s->id)});
   }
@@ -256,6 +268,7 @@ void EngineCore::add_waiting_to_view() {
                              .max_blocks = s.max_blocks,
                              .num_preemptions = s.num_preemptions,
                              .fork_source = fork ? fork_source : SeqId{},
+                             .itl_target_us = itl_target_us(s),
                              .output = output_state(s)});
     if (policy_.admission->predicts()) {
       note_hit(waiting_view_.back());

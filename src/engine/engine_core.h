@@ -21,12 +21,14 @@
 #include "src/engine/engine_metrics.h"
 #include "src/engine/inbox.h"
 #include "src/engine/request_state.h"
+#include "src/engine/step_log.h"
 #include "stet/base/thread_checker.h"
 #include "stet/engine/engine.h"
 #include "stet/kv/kv_cache.h"
 #include "stet/sched/output_lengths.h"
 #include "stet/sched/policy.h"
 #include "stet/sched/scheduler.h"
+#include "stet/sched/token_budget.h"
 #include "stet/sched/waiting_queue.h"
 
 namespace stet::engine {
@@ -53,6 +55,7 @@ class EngineCore {
   void close() { inbox_.close(Refusal::kStopped); }
   void wake() { inbox_.wake(); }
   EngineStats stats() const;
+  std::vector<StepRecord> recent_steps() const { return step_log_.recent(now_us()); }
   uint32_t max_model_len() const { return max_model_len_; }
 
   // Step thread. False: there was nothing to compute (events of orders were delivered).
@@ -66,6 +69,7 @@ class EngineCore {
   const kv::KvCache& kv() const { return *kv_; }
   const StepPlan& last_plan() const { return plan_; }
   const sched::SchedView& last_view() const { return view_; }  // its tables: until the commit
+  const sched::TokenBudget& last_budget() const { return budget_; }
   Status check_integrity() const;
   size_t num_requests() const { return requests_.size(); }
 
@@ -96,6 +100,7 @@ class EngineCore {
   void add_waiting_to_view();
   void note_hit(const sched::WaitingSeq& candidate);
   sched::OutputState output_state(const Sequence& s) const;
+  uint64_t itl_target_us(const Sequence& s) const;  // 0 = none
   bool may_start(const Sequence& s, SeqId* fork_source) const;
   bool follows(Sequence& s);
   bool needs_flush() const;
@@ -104,6 +109,12 @@ class EngineCore {
   void start_first(RequestState& state, uint32_t first_pos, uint64_t now);
   void requeue_preempted();
   void fill_batch();
+
+  // engine_observe.cc: what a step took, and what is expected
+  void forecast_peak(sched::Policy& policy, uint64_t now);
+  void observe_step();
+  WaitingByReason waiting_by_reason() const;
+  void count_targets(const RequestState& state, Ending ending);
 
   // engine_update.cc: results and endings
   void apply_result(uint64_t now);
@@ -151,12 +162,17 @@ class EngineCore {
   std::vector<BlockId> hit_blocks_;                    // of waiting_view_, one after the other
   std::vector<std::pair<size_t, size_t>> hit_ranges_;  // beside waiting_view_: offset and number
   sched::SchedView view_;
+  sched::TokenBudget budget_;
   StepPlan plan_;
   StepBatch batch_;
   StepResult result_;
   executor::Ticket ticket_;
+  uint64_t step_start_us_ = 0;
   std::vector<EngineEvent> events_;
 
+  uint64_t forecast_at_us_ = 0;
+  uint64_t forecast_peak_blocks_ = 0;
+  StepLog step_log_;
   EngineStats totals_;  // the step thread's own
   mutable std::mutex stats_mutex_;
   EngineStats snapshot_;  // under stats_mutex_

@@ -42,6 +42,10 @@ constexpr const char* kEndingNames[kNumEndings] = {
 constexpr size_t kSuccessOf[kNumEndings] = {0, 1, 2, 2, 2, 2, 3};
 constexpr const char* kStageNames[kNumStages] = {"queue", "prefill", "decode"};
 
+constexpr double kErrorQuantiles[] = {0.5, 0.9, 0.99};
+constexpr const char* kErrorQuantileNames[] = {"0.5", "0.9", "0.99"};
+constexpr const char* kCoefficientNames[] = {"a", "w", "c", "r", "q"};
+
 double seconds(uint64_t us) {
   return static_cast<double>(us) * 1e-6;
 }
@@ -57,6 +61,7 @@ EngineMetrics::EngineMetrics(obs::Metrics* registry, const EngineOptions& option
   const obs::Labels labels = {{"model_name", options.model_name}, {"engine", "0"}};
   make_requests(registry, labels);
   make_latencies(registry, labels);
+  make_steps(registry, labels);
   make_sizes(registry, labels, max_model_len);
   make_cache(registry, labels, options, kv);
 }
@@ -118,6 +123,33 @@ void EngineMetrics::make_latencies(obs::Metrics* r, const obs::Labels& labels) {
       r->histogram("stet_step_seconds", "time of a step on the device", kStepBuckets, labels);
   cancel_to_release_ = r->histogram("stet_cancel_to_release_seconds",
                                     "cancel order to freed blocks", kReleaseBuckets, labels);
+}
+
+void EngineMetrics::make_steps(obs::Metrics* r, const obs::Labels& labels) {
+  for (size_t met = 0; met < targets_.size(); ++met) {
+    targets_[met] =
+        r->counter("stet_target_requests_total", "ended requests that had a TTFT or ITL target",
+                   with(labels, "met", met == 0 ? "false" : "true"));
+  }
+  step_budget_ =
+      r->gauge("stet_step_budget_tokens", "positions that the last step could have", labels);
+  budget_at_floor_ =
+      r->counter("stet_step_budget_floor_total",
+                 "steps longer than the smallest ITL target allows, so that prefills "
+                 "advance",
+                 labels);
+  forecast_peak_ =
+      r->gauge("stet_kv_forecast_peak_blocks",
+               "blocks that the running sequences are expected to hold at most", labels);
+  for (size_t i = 0; i < step_error_.size(); ++i) {
+    step_error_[i] = r->gauge("stet_step_prediction_error_ratio",
+                              "|actual - predicted| / predicted of the last 256 steps",
+                              with(labels, "quantile", kErrorQuantileNames[i]));
+  }
+  for (size_t i = 0; i < step_model_.size(); ++i) {
+    step_model_[i] = r->gauge("stet_step_model_us", "coefficients of the step-time model",
+                              with(labels, "coefficient", kCoefficientNames[i]));
+  }
 }
 
 void EngineMetrics::make_sizes(obs::Metrics* r, const obs::Labels& labels, uint32_t max_model_len) {
@@ -252,9 +284,25 @@ void EngineMetrics::on_cancelled(Stage stage, uint64_t released_after_us) {
   cancel_to_release_.observe(seconds(released_after_us));
 }
 
-void EngineMetrics::on_step(uint32_t num_tokens, uint64_t step_us) {
-  iteration_tokens_.observe(num_tokens);
-  step_seconds_.observe(seconds(step_us));
+void EngineMetrics::on_step(const StepRecord& record) {
+  iteration_tokens_.observe(record.num_tokens);
+  step_seconds_.observe(seconds(record.actual_us));
+  step_budget_.set(record.token_budget);
+  forecast_peak_.set(static_cast<double>(record.forecast_peak_blocks));
+  if (record.budget_at_floor) {
+    budget_at_floor_.add();
+  }
+}
+
+void EngineMetrics::on_step_model(const sched::StepTimeModel& model) {
+  for (size_t i = 0; i < step_error_.size(); ++i) {
+    step_error_[i].set(model.error_quantile(kErrorQuantiles[i]));
+  }
+  const sched::StepCoefficients& c = model.coefficients();
+  const double values[] = {c.a_us, c.w_us, c.c_us, c.r_us, c.q_us};
+  for (size_t i = 0; i < step_model_.size(); ++i) {
+    step_model_[i].set(values[i]);
+  }
 }
 
 void EngineMetrics::set_state(const EngineStats& stats, const kv::BlockCounts& blocks,

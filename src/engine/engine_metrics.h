@@ -11,6 +11,7 @@
 #include "stet/executor/kv_memory_stats.h"
 #include "stet/kv/kv_cache.h"
 #include "stet/obs/metrics.h"
+#include "stet/sched/step_time.h"
 
 namespace stet::engine {
 
@@ -48,7 +49,9 @@ class EngineMetrics {
   void on_ended(const RequestState& state, Ending ending);
   void on_cancelled(Stage stage, uint64_t released_after_us);
   void on_deadline_missed(Stage stage) { deadline_missed_[static_cast<size_t>(stage)].add(); }
-  void on_step(uint32_t num_tokens, uint64_t step_us);
+  void on_step(const StepRecord& record);
+  void on_step_model(const sched::StepTimeModel& model);
+  void on_targets(bool met) { targets_[met ? 1 : 0].add(); }
   // Gauges, once per step.
   void set_state(const EngineStats& stats, const kv::BlockCounts& blocks,
                  const executor::KvMemoryStats& memory);
@@ -56,6 +59,7 @@ class EngineMetrics {
  private:
   void make_requests(obs::Metrics* r, const obs::Labels& labels);
   void make_latencies(obs::Metrics* r, const obs::Labels& labels);
+  void make_steps(obs::Metrics* r, const obs::Labels& labels);
   void make_sizes(obs::Metrics* r, const obs::Labels& labels, uint32_t max_model_len);
   void make_cache(obs::Metrics* r, const obs::Labels& labels, const EngineOptions& options,
                   const kv::KvCache& kv);
@@ -74,6 +78,11 @@ class EngineMetrics {
   obs::Gauge kv_aliased_, kv_maps_;
   obs::Counter kv_map_calls_, kv_map_seconds_, kv_fallbacks_;
   executor::KvMemoryStats last_memory_;  // counters as of the last step
+  std::array<obs::Counter, 2> targets_;  // missed, met
+  obs::Gauge step_budget_, forecast_peak_;
+  obs::Counter budget_at_floor_;
+  std::array<obs::Gauge, 3> step_error_;  // quantiles
+  std::array<obs::Gauge, 5> step_model_;  // a, w, c, r, q
   obs::Histogram ttft_, itl_, tpot_, e2e_, queue_time_, inference_time_, prefill_time_,
       decode_time_;
   obs::Histogram step_seconds_, iteration_tokens_, cancel_to_release_;

@@ -84,6 +84,9 @@ void EngineCore::apply_token(const SampledToken& token, uint64_t now) {
     state.times.first_token_us = now;
   }
   metrics_.on_token(state, now, s.last_token_us);
+  if (s.last_token_us != 0) {
+    state.longest_gap_us = std::max(state.longest_gap_us, now - s.last_token_us);
+  }
   s.last_token_us = now;
   finish_if_done(s, &event);
   const bool stopped = event.reason == FinishReason::kStop;
@@ -147,6 +150,7 @@ void EngineCore::end_request(RequestState& state, Ending ending, uint64_t now) {
   }
   ++totals_.ended;
   metrics_.on_ended(state, ending);
+  count_targets(state, ending);
   const EndingText text = text_of(ending);
   EngineEvent event{.request = state.request.id, .kind = EngineEventKind::kRequestEnded};
   event.status = text.code == StatusCode::kOk ? Status() : Status(text.code, text.message);

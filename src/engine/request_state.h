@@ -47,7 +47,8 @@ struct RequestState {
   uint32_t num_unfinished = 0;
   uint32_t cached_prompt_tokens = 0;
   uint32_t num_preemptions = 0;
-  uint32_t num_generated = 0;  // over all choices, resumed ones excluded
+  uint64_t longest_gap_us = 0;  // between two tokens of a choice
+  uint32_t num_generated = 0;   // over all choices, resumed ones excluded
   bool parked = false;
   bool holds_queue_slot = true;  // until first scheduled or ended
 };

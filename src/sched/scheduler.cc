@@ -4,6 +4,7 @@
 
 #include "src/sched/prefix_groups.h"
 #include "stet/base/check.h"
+#include "stet/sched/token_budget.h"
 
 namespace stet::sched {
 namespace {
@@ -32,10 +33,9 @@ void Scheduler::plan(const SchedView& view, Policy& policy, StepPlan* plan) {
   begin(view, &policy);
   plan_decodes();
   plan_prefills();
-  emit_running(plan);
-  if (!short_of_blocks_) {
-    plan_admissions(plan);
-  }
+  stop_ = short_of_blocks_ ? AdmissionStop::kMemory : plan_admissions(plan);
+  extend_prefills();
+  emit(plan);
   groups_->form(view, plan);
   view_ = nullptr;
   policy_ = nullptr;
@@ -44,8 +44,9 @@ void Scheduler::plan(const SchedView& view, Policy& policy, StepPlan* plan) {
 void Scheduler::begin(const SchedView& view, Policy* policy) {
   view_ = &view;
   policy_ = policy;
-  budget_ = view.max_step_tokens;
+  budget_ = view.token_budget == 0 ? view.max_step_tokens : view.token_budget;
   short_of_blocks_ = false;
+  admissions_.clear();
   slots_.assign(view.running.size(), Slot{});
   pool_ = {.block_tokens = view.block_tokens,
            .num_blocks = view.num_blocks,
@@ -66,12 +67,72 @@ void Scheduler::plan_decodes() {
   }
 }
 
+bool Scheduler::prefills(uint32_t index) const {
+  return !slots_[index].preempted && wanted(view_->running[index]) > 1;
+}
+
+// A share goes to the shortest ones, so that one long prompt does not take every step. Who waits
+// at the head of the queue and is shorter than all of them counts too: its part is left to
+// admission. What that does not take comes back (extend_prefills).
 void Scheduler::plan_prefills() {
+  shortest_.clear();
+  for (uint32_t i = 0; i < slots_.size(); ++i) {
+    if (prefills(i)) {
+      shortest_.push_back(i);
+    }
+  }
+  const bool several = shortest_.size() + (view_->waiting.empty() ? 0 : 1) > 1;
+  const bool shared = !shortest_.empty() && several;
+  const uint32_t share = shared ? short_first_tokens(budget_, view_->short_first_percent) : 0;
+  budget_ -= share;
+  plan_oldest_first();
+  budget_ += share;
+  if (share > 0) {
+    plan_shortest_first();
+  } else {
+    shortest_.clear();  // nothing will come back
+  }
+}
+
+void Scheduler::plan_oldest_first() {
   for (uint32_t i = 0; i < slots_.size() && budget_ > 0; ++i) {
-    if (!slots_[i].preempted && wanted(view_->running[i]) > 1) {
+    if (prefills(i)) {
       place(i, wanted(view_->running[i]));
     }
   }
+}
+
+void Scheduler::plan_shortest_first() {
+  const auto length = [&](uint32_t i) { return wanted(view_->running[i]); };
+  std::sort(shortest_.begin(), shortest_.end(), [&](uint32_t a, uint32_t b) {
+    return length(a) != length(b) ? length(a) < length(b) : a < b;
+  });
+  const uint32_t head = view_->waiting.empty() ? UINT32_MAX
+                                               : view_->waiting.front().num_known_tokens -
+                                                     view_->waiting.front().first_pos;
+  for (const uint32_t i : shortest_) {
+    if (budget_ == 0 || head < length(i)) {
+      return;
+    }
+    extend(i);
+  }
+}
+
+// What admission left of the share.
+void Scheduler::extend_prefills() {
+  for (uint32_t i = 0; i < slots_.size() && budget_ > 0 && !shortest_.empty(); ++i) {
+    extend(i);
+  }
+}
+
+void Scheduler::extend(uint32_t index) {
+  if (!prefills(index)) {
+    return;
+  }
+  const RunningSeq& s = view_->running[index];
+  take_back(index);
+  give(index,
+       chunk(s.num_computed_tokens, wanted(s), uint64_t{s.num_blocks} + pool_.num_available));
 }
 
 void Scheduler::place(uint32_t index, uint32_t want) {
@@ -84,13 +145,27 @@ void Scheduler::place(uint32_t index, uint32_t want) {
     short_of_blocks_ = true;  // it keeps what it has and waits for an older one to finish
     return;
   }
+  give(index, n);
+}
+
+void Scheduler::give(uint32_t index, uint32_t num_tokens) {
+  const RunningSeq& s = view_->running[index];
   Slot& slot = slots_[index];
-  slot.num_tokens = n;
-  const uint32_t needed = blocks_for(uint64_t{s.num_computed_tokens} + n, view_->block_tokens);
+  slot.num_tokens = num_tokens;
+  const uint32_t needed =
+      blocks_for(uint64_t{s.num_computed_tokens} + num_tokens, view_->block_tokens);
   slot.num_new_blocks = needed > s.num_blocks ? needed - s.num_blocks : 0;
-  budget_ -= n;
+  budget_ -= num_tokens;
   pool_.num_available -= slot.num_new_blocks;
   pool_.num_outstanding -= slot.num_new_blocks;
+}
+
+void Scheduler::take_back(uint32_t index) {
+  Slot& slot = slots_[index];
+  budget_ += slot.num_tokens;
+  pool_.num_available += slot.num_new_blocks;
+  pool_.num_outstanding += slot.num_new_blocks;
+  slot = {};
 }
 
 uint32_t Scheduler::chunk(uint32_t first_pos, uint32_t want, uint64_t num_blocks) const {
@@ -134,7 +209,7 @@ bool Scheduler::preempt_younger_than(uint32_t index) {
   return true;
 }
 
-void Scheduler::emit_running(StepPlan* plan) const {
+void Scheduler::emit(StepPlan* plan) const {
   for (const bool decodes : {true, false}) {
     for (uint32_t i = 0; i < slots_.size(); ++i) {
       const RunningSeq& s = view_->running[i];
@@ -153,26 +228,32 @@ void Scheduler::emit_running(StepPlan* plan) const {
       plan->preempted.push_back(view_->running[i].seq);
     }
   }
+  plan->scheduled.insert(plan->scheduled.end(), admissions_.begin(), admissions_.end());
 }
 
 // The first candidate that must wait ends admission: nobody overtakes it, so nobody starves.
-void Scheduler::plan_admissions(StepPlan* plan) {
+AdmissionStop Scheduler::plan_admissions(StepPlan* plan) {
   const uint32_t room =
       view_->max_running > pool_.num_running ? view_->max_running - pool_.num_running : 0;
   const uint32_t max_admitted = std::min(room, view_->max_new_sequences);
   policy_->admission->begin(*view_);
   for (const WaitingSeq& c : view_->waiting) {
-    if (budget_ == 0 || plan->admitted.size() >= max_admitted ||
-        policy_->admission->fits(c, pool_) == Verdict::kWait ||
+    if (budget_ == 0) {
+      return AdmissionStop::kTokenBudget;
+    }
+    if (plan->admitted.size() >= max_admitted) {
+      return AdmissionStop::kRunning;
+    }
+    if (policy_->admission->fits(c, pool_) == Verdict::kWait ||
         c.num_unreferenced_blocks > pool_.num_available) {
-      return;
+      return AdmissionStop::kMemory;
     }
     const uint32_t available = pool_.num_available - c.num_unreferenced_blocks;
     const uint32_t held = c.first_pos / view_->block_tokens;
     const uint32_t n =
         chunk(c.first_pos, c.num_known_tokens - c.first_pos, uint64_t{held} + available);
     if (n == 0) {
-      return;
+      return AdmissionStop::kMemory;
     }
     const uint32_t num_new_blocks =
         blocks_for(uint64_t{c.first_pos} + n, view_->block_tokens) - held;
@@ -182,17 +263,18 @@ void Scheduler::plan_admissions(StepPlan* plan) {
     pool_.num_outstanding += for_known - num_new_blocks;
     pool_.num_reserved += c.max_blocks;
     ++pool_.num_running;
-    plan->scheduled.push_back({.seq = c.seq,
-                               .first_pos = c.first_pos,
-                               .num_scheduled_tokens = n,
-                               .num_new_blocks = num_new_blocks,
-                               .sample = c.first_pos + n == c.num_known_tokens});
+    admissions_.push_back({.seq = c.seq,
+                           .first_pos = c.first_pos,
+                           .num_scheduled_tokens = n,
+                           .num_new_blocks = num_new_blocks,
+                           .sample = c.first_pos + n == c.num_known_tokens});
     plan->admitted.push_back(c.seq);
     policy_->admission->admitted(c);
     if (c.fork_source != SeqId{}) {
       plan->forks.push_back({c.seq, c.fork_source});
     }
   }
+  return AdmissionStop::kQueueEmpty;
 }
 
 }  // namespace stet::sched

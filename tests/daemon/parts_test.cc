@@ -112,6 +112,7 @@ class CanaryEngine final : public engine::Engine {
   void abort_all() override {}
   void stop() override {}
   engine::EngineStats stats() const override { return {}; }
+  std::vector<engine::StepRecord> recent_steps() const override { return {}; }
   uint32_t max_model_len() const override { return 64; }
 
   std::function<void(uint64_t, engine::EngineEvent*, engine::EngineEvent*)> alter;

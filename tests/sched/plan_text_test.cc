@@ -2,7 +2,8 @@
 // case needs no C++.
 //
 //   policy NAME                     pool BLOCKS TOKENS_PER_BLOCK          budget TOKENS
-//   max_running N                   chunk_cap N
+//   max_running N                   chunk_cap N                           short_first PERCENT
+//   step_budget TOKENS              (of every step, where a target makes it smaller than budget)
 //   request ID prompt N max_tokens N [output N] [arrive STEP] [hit TOKENS] [class 0..7] [hint N]
 //   finished COUNT LENGTH           (requests that ended before the first step)
 //   expect
@@ -82,7 +83,9 @@ PlanCase read_case(const std::filesystem::path& path) {
     line >> key;
     const std::map<std::string, uint32_t*> numbers = {{"budget", &c.view.max_step_tokens},
                                                       {"max_running", &c.view.max_running},
-                                                      {"chunk_cap", &c.view.chunk_cap}};
+                                                      {"chunk_cap", &c.view.chunk_cap},
+                                                      {"short_first", &c.view.short_first_percent},
+                                                      {"step_budget", &c.view.token_budget}};
     if (key == "policy") {
       line >> c.policy;
     } else if (key == "pool") {

@@ -94,8 +94,9 @@ struct RandomView {
     view.step = 7;
     view.block_tokens = 8;
     view.num_blocks = 4 + below(30);
-    view.max_step_tokens = 8 + below(100);
+    view.max_step_tokens = 8 + (below(2) == 0 ? below(100) : below(300));
     view.chunk_cap = below(2) == 0 ? view.max_step_tokens : 1 + below(70);
+    view.short_first_percent = below(3) == 0 ? 0 : below(51);
     view.max_running = 1 + below(8);
     view.max_new_sequences = below(8);
     uint32_t used = 0;

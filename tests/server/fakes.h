@@ -76,6 +76,7 @@ class FakeEngine final : public engine::Engine {
   void abort_all() override {}
   void stop() override {}
   engine::EngineStats stats() const override { return {}; }
+  std::vector<engine::StepRecord> recent_steps() const override { return {}; }
   uint32_t max_model_len() const override { return kModelLen; }
 
   // Test side.

@@ -30,6 +30,8 @@ void print(const stet::sim::Coverage& c, unsigned long long seeds) {
       n(c.resumes));
   std::printf("refused: full %llu, never fits %llu, draining %llu\n", n(c.refused_full),
               n(c.refused_never), n(c.refused_draining));
+  std::printf("steps cut to an ITL target %llu, at the floor %llu\n", n(c.cut_to_target),
+              n(c.at_floor));
 }
 
 }  // namespace

@@ -23,7 +23,8 @@ struct Coverage {
   uint64_t cancelled = 0, expired = 0, queue_timeouts = 0, aborted = 0, parks = 0,
            finished_by_client = 0, resumes = 0;
   uint64_t refused_full = 0, refused_never = 0, refused_draining = 0, completed = 0;
-  uint64_t followed = 0, late = 0;  // sequences in this state, summed over steps
+  uint64_t followed = 0, late = 0;           // sequences in this state, summed over steps
+  uint64_t cut_to_target = 0, at_floor = 0;  // steps
 
   void add(const Coverage& other) {
     auto* mine = reinterpret_cast<uint64_t*>(this);
@@ -62,6 +63,9 @@ class WatchedBackend final : public executor::Backend {
 
   void wait(executor::Ticket ticket, StepResult* result) override {
     inner_->wait(ticket, result);
+    if (planted_ == Planted::kTargetsForgotten) {
+      result->step_us = 0;  // every step seems to fit
+    }
     coverage_->faults += result->faults.size();
     if (planted_ == Planted::kFaultHidden) {
       for (const RowFault& fault : result->faults) {
@@ -143,6 +147,10 @@ class PlantedAdmission final : public sched::AdmissionPolicy {
     chunk_ = std::min(view.chunk_cap, view.max_step_tokens);
     if (planted_ == Planted::kPrefillTimeIgnored) {
       view_.max_step_tokens = view_.chunk_cap = 1U << 30;
+      view_.least_prefill_tokens = view_.short_first_percent = 0;
+    }
+    if (planted_ == Planted::kSmallBudgetsForgotten) {
+      view_.least_prefill_tokens = view_.short_first_percent = 0;
     }
     if (planted_ == Planted::kPreemptionsForgotten) {
       running_.assign(view.running.begin(), view.running.end());
@@ -158,6 +166,9 @@ class PlantedAdmission final : public sched::AdmissionPolicy {
   }
   void admitted(const sched::WaitingSeq& candidate) override { inner_->admitted(shown(candidate)); }
   bool predicts() const override { return inner_->predicts(); }
+  uint64_t forecast_peak(const sched::SchedView& view) override {
+    return inner_->forecast_peak(view);
+  }
 
  private:
   sched::WaitingSeq shown(sched::WaitingSeq candidate) const {

@@ -25,10 +25,12 @@ TEST(Simulator, TwoThousandSeedsKeepEveryPromise) {
   }
   // What a run never met, it has not shown.
   for (const uint64_t count :
-       {all.preemptions, all.cached_tokens, all.shares, all.copies, all.replaces, all.faults,
-        all.cancelled, all.expired, all.queue_timeouts, all.aborted, all.parks,
-        all.finished_by_client, all.resumes, all.refused_full, all.refused_never,
-        all.refused_draining, all.completed, all.followed, all.late}) {
+       {all.preemptions,    all.cached_tokens, all.shares,        all.copies,
+        all.replaces,       all.faults,        all.cancelled,     all.expired,
+        all.queue_timeouts, all.aborted,       all.parks,         all.finished_by_client,
+        all.resumes,        all.refused_full,  all.refused_never, all.refused_draining,
+        all.completed,      all.followed,      all.late,          all.cut_to_target,
+        all.at_floor}) {
     EXPECT_GT(count, 20u);
   }
 }
@@ -77,6 +79,22 @@ TEST(Simulator, WhenPredictionFailsNobodyIsPreemptedMoreThanThreeTimes) {
   EXPECT_GT(preemptions, 1000u);
 }
 
+// Steps cut to ITL targets, and shares for the shortest, make a prefill hold its blocks for longer;
+// admission counts on the least. The control is Planted::kSmallBudgetsForgotten in these worlds.
+TEST(Simulator, WithTrueLengthsPastFutureNeverPreemptsUnderTargetsEither) {
+  uint64_t at_floor = 0;
+  for (uint64_t seed = 0; seed < 200; ++seed) {
+    WorldConfig world = make_long_prompt_world(seed);
+    give_true_lengths(&world);
+    world.options.policy = seed % 2 == 0 ? "past_future" : "past_future_sampled";
+    const RunReport report = run_world(world);
+    ASSERT_EQ(report.failure, "") << "seed " << seed;
+    ASSERT_EQ(report.coverage.preemptions, 0u) << "seed " << seed;
+    at_floor += report.coverage.at_floor;
+  }
+  EXPECT_GT(at_floor, 1000u);
+}
+
 // A planted fault must be found within a few hundred seeds: by a checker, or by an invariant that
 // aborts.
 class PlantedFault : public testing::TestWithParam<Planted> {};
@@ -88,6 +106,10 @@ void hunt(Planted planted) {
       world = make_misled_world(seed);
     } else if (seed % 3 == 0) {
       world = make_crowded_world(seed);
+      give_true_lengths(&world);
+    }
+    if (planted == Planted::kSmallBudgetsForgotten) {
+      world = make_long_prompt_world(seed);
       give_true_lengths(&world);
     }
     const RunReport report = run_world(world, planted);

@@ -33,6 +33,7 @@ class World {
   void make_core(Planted planted);
   void orders(uint64_t now_us);
   void check_step();
+  void check_budget(const StepPlan& plan);
   void check_end();
   bool idle(uint64_t acted_at_us);  // false: nothing will ever happen again
   uint64_t fair_share_of_steps() const;
@@ -119,12 +120,40 @@ void World::check_step() {
   if (plan.num_tokens() > config_.fake.max_step_tokens) {
     clients_.fail("a plan beyond the token budget");
   }
+  check_budget(plan);
   const std::string text = plan.to_string();
   report_.plan_digest = report_.plan_digest * 1099511628211ULL ^ std::hash<std::string>{}(text);
   ++report_.coverage.steps;
   if (report_.coverage.steps > fair_share_of_steps()) {
     clients_.fail("more steps than work: somebody starves or is computed again and again");
   }
+}
+
+// A step is within the target, or no longer than one with the least of prefill beside its decodes.
+// The backend's time is linear in positions: the model knows it after the first steps, and before
+// that it must have been careful.
+void World::check_budget(const StepPlan& plan) {
+  const sched::TokenBudget& budget = core_->last_budget();
+  if (plan.num_tokens() > budget.num_tokens) {
+    clients_.fail("a plan beyond the step's own budget");
+  }
+  const auto num_decodes = static_cast<uint32_t>(
+      std::count_if(plan.scheduled.begin(), plan.scheduled.end(),
+                    [](const ScheduledSeq& s) { return s.num_scheduled_tokens == 1; }));
+  const uint32_t least = num_decodes + sched::kLeastPrefillTokens;
+  const uint64_t step_us = config_.fake.step_us + plan.num_tokens() * config_.fake.position_us;
+  const uint64_t target_us = budget.itl_limit_us * 5 / 4 + 2;
+  // A model of one or two steps cannot tell what a step costs from what a token does. Where even
+  // the least is too long it takes more of them to know.
+  const bool attainable = config_.fake.step_us + least * config_.fake.position_us <= target_us;
+  const bool known = report_.coverage.steps > (attainable ? 4U : 32U);
+  if (budget.itl_limit_us != 0 && plan.num_tokens() > least && step_us > target_us && known) {
+    clients_.fail("a step of " + std::to_string(step_us) + " us where the smallest ITL target is " +
+                  std::to_string(target_us) + " us");
+  }
+  const bool cut = budget.num_tokens < config_.fake.max_step_tokens;
+  report_.coverage.cut_to_target += cut && !budget.at_floor ? 1 : 0;
+  report_.coverage.at_floor += budget.at_floor ? 1 : 0;
 }
 
 // The clock may have moved since the clients acted: a flush of operations takes a step's time.

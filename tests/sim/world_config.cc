@@ -34,6 +34,8 @@ void draw_engine(Random& random, WorldConfig* world) {
   options.group_window_us = random.pick({1ULL, 2'000ULL, 20'000ULL, 200'000ULL});
   options.ttft_target_us = random.one_in(3) ? random.between(500, 50'000) : 0;
   options.min_follow_tokens = random.one_in(2) ? 2 * fake.block_tokens : 1U << 20;
+  options.short_first_percent = random.pick({0U, 25U, 25U, 50U});
+  options.itl_target_us = random.one_in(4) ? random.between(100, 5000) : 0;
   world->short_hash = random.one_in(6);
   world->long_outputs = random.one_in(3);
 }
@@ -94,6 +96,7 @@ Request draw_request(Random& random, const WorldConfig& world) {
   request.ttft_target_us = random.one_in(8) ? random.between(500, 50'000) : 0;
   request.service_class = random.one_in(4) ? ServiceClass::kBatch : ServiceClass::kInteractive;
   request.priority_class = random.one_in(5) ? static_cast<uint8_t>(random.below(8)) : 4;
+  request.itl_target_us = random.one_in(6) ? random.between(100, 10'000) : 0;
   request.cache_namespace[0] = static_cast<uint8_t>(random.one_in(5) ? 1 : 0);
   return request;
 }
@@ -161,20 +164,24 @@ WorldConfig make_crowded_world(uint64_t seed) {
   Random random(seed * 0x2545F4914F6CDD1DULL + 2);
   WorldConfig world;
   world.seed = seed;
-  world.fake = {.num_blocks = random.between(50, 150),
-                .block_tokens = random.pick({1U, 4U, 8U}),
-                .vocab_size = kVocab,
-                .max_model_len = 400,
-                .max_step_tokens = random.between(16, 80),
-                .max_sequences = 20,
-                .seed = random.next(),
-                .step_us = 1000,
-                .on_violation = {}};
+  world.fake = {
+      .num_blocks = random.between(50, 150),
+      .block_tokens = random.pick({1U, 4U, 8U}),
+      .vocab_size = kVocab,
+      .max_model_len = 400,
+      .max_step_tokens = random.one_in(2) ? random.between(16, 80) : random.between(100, 300),
+      .max_sequences = 20,
+      .seed = random.next(),
+      .step_us = 1000,
+      .position_us = random.between(0, 20),
+      .on_violation = {}};
   world.options.policy = "past_future";
   world.options.eviction = random.one_in(2) ? kv::Eviction::kFuture : kv::Eviction::kLru;
   world.options.min_follow_tokens = random.one_in(2) ? 2 * world.fake.block_tokens : 1U << 20;
   world.options.prefix_cache = !random.one_in(3);
   world.options.queue_timeout_us = UINT64_MAX / 2;
+  world.options.short_first_percent = random.pick({0U, 25U, 50U});
+  world.options.itl_target_us = random.one_in(2) ? random.between(500, 5000) : 0;
   world.options.max_queued_prompt_tokens = 1U << 20;
   const uint64_t capacity =
       std::min<uint64_t>(400, uint64_t{world.fake.num_blocks} * world.fake.block_tokens);
@@ -219,6 +226,28 @@ WorldConfig make_misled_world(uint64_t seed) {
   return world;
 }
 
+WorldConfig make_long_prompt_world(uint64_t seed) {
+  Random random(seed * 0x2545F4914F6CDD1DULL + 4);
+  WorldConfig world = make_crowded_world(seed);
+  world.fake.block_tokens = 8;
+  world.fake.num_blocks = random.between(200, 400);
+  world.fake.max_model_len = 1000;
+  world.fake.max_step_tokens = random.between(200, 1000);
+  world.options.itl_target_us = random.one_in(2) ? 1 : 0;
+  for (ClientPlan& client : world.clients) {
+    const bool long_prompt = random.one_in(2);
+    client.request.prompt_token_ids.clear();
+    const uint32_t prompt = long_prompt ? random.between(300, 800) : random.between(1, 20);
+    for (uint32_t i = 0; i < prompt; ++i) {
+      client.request.prompt_token_ids.push_back(static_cast<uint32_t>(random.below(kVocab)));
+    }
+    client.request.sampling.max_tokens =
+        long_prompt ? random.between(1, 3) : random.between(50, 200);
+    client.request.sampling.stop_token_ids.clear();
+  }
+  return world;
+}
+
 void give_true_lengths(WorldConfig* world) {
   const executor::FakeModel model(world->fake.seed, world->fake.vocab_size,
                                   world->fake.fault_period);
@@ -259,6 +288,8 @@ const char* planted_name(Planted planted) {
     case Planted::kPreemptionsForgotten: return "preemptions_forgotten";
     case Planted::kDeadLeaderFollowed: return "dead_leader_followed";
     case Planted::kPrefillTimeIgnored: return "prefill_time_ignored";
+    case Planted::kSmallBudgetsForgotten: return "small_budgets_forgotten";
+    case Planted::kTargetsForgotten: return "targets_forgotten";
   }
   return "?";
 }

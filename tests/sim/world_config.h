@@ -52,11 +52,13 @@ enum class Planted : uint8_t {
   kEndTwice,
   kEndLost,
   kNamespacesMixed,
-  kDestroyDropped,        // the backend never forgets a sequence
-  kFirstChunkAdmission,   // admission looks at the first chunk of a prompt, not at all of it
-  kPreemptionsForgotten,  // admission does not know who has yielded, and how often
-  kDeadLeaderFollowed,    // a prefix that somebody was computing counts as being computed for ever
-  kPrefillTimeIgnored,    // admission believes that prompts are computed at once (s_j = 0)
+  kDestroyDropped,         // the backend never forgets a sequence
+  kFirstChunkAdmission,    // admission looks at the first chunk of a prompt, not at all of it
+  kPreemptionsForgotten,   // admission does not know who has yielded, and how often
+  kDeadLeaderFollowed,     // a prefix that somebody was computing counts as being computed for ever
+  kPrefillTimeIgnored,     // admission believes that prompts are computed at once (s_j = 0)
+  kSmallBudgetsForgotten,  // admission believes that every step has the whole budget for the oldest
+  kTargetsForgotten,       // no step is cut to an ITL target
 };
 constexpr Planted kAllPlanted[] = {
     Planted::kReleaseForgotten,     Planted::kReferenceLeaked,    Planted::kDoubleFree,
@@ -64,7 +66,8 @@ constexpr Planted kAllPlanted[] = {
     Planted::kReplaceDropped,       Planted::kTokenFromCompany,   Planted::kBudgetExceeded,
     Planted::kFaultHidden,          Planted::kEndTwice,           Planted::kEndLost,
     Planted::kNamespacesMixed,      Planted::kDestroyDropped,     Planted::kFirstChunkAdmission,
-    Planted::kPreemptionsForgotten, Planted::kDeadLeaderFollowed, Planted::kPrefillTimeIgnored};
+    Planted::kPreemptionsForgotten, Planted::kPrefillTimeIgnored, Planted::kSmallBudgetsForgotten,
+    Planted::kTargetsForgotten,     Planted::kDeadLeaderFollowed};
 const char* planted_name(Planted planted);
 
 // What a client does besides waiting. 0 = does not happen.
@@ -99,6 +102,9 @@ WorldConfig make_crowded_world(uint64_t seed);
 // The same with hints of one token for outputs of hundreds, and priorities: prediction fails all
 // the time.
 WorldConfig make_misled_world(uint64_t seed);
+// Short prompts with long answers and long prompts with short ones, under an ITL target that leaves
+// the least to prefills: who misjudges how long a prefill holds its blocks preempts.
+WorldConfig make_long_prompt_world(uint64_t seed);
 // Gives every request the length of its longest choice as `expected_output_tokens`.
 void give_true_lengths(WorldConfig* world);
 bool predicts(const WorldConfig& world);  // its policy is one of past_future's kind

@@ -10,6 +10,7 @@
 #include "stet/base/clock.h"
 #include "stet/base/ids.h"
 #include "stet/base/status.h"
+#include "stet/engine/step_record.h"
 #include "stet/engine_types/request.h"
 #include "stet/engine_types/step_batch.h"
 #include "stet/executor/backend.h"
@@ -84,6 +85,7 @@ struct EngineOptions {
   uint64_t max_queued_prompt_tokens = 0;  // 0 = 4 x KV capacity
   uint64_t queue_timeout_us = 60'000'000;
   uint32_t chunk_cap = 0;                // largest prefill chunk; 0 = the token budget
+  uint32_t short_first_percent = 25;     // of a prefill budget, to the shortest when several wait
   uint64_t ttft_target_us = 0;           // of requests that name none; 0 = none
   uint64_t itl_target_us = 0;            // of requests that name none; 0 = none
   std::string model_name = "default";    // metric label
@@ -102,7 +104,10 @@ struct EngineStats {
   uint32_t block_tokens = 0;
   uint64_t accepted = 0, ended = 0, preemptions = 0;
   uint64_t prompt_tokens = 0, cached_prompt_tokens = 0, generated_tokens = 0;
-  uint64_t last_step_end_us = 0;  // on the clock, for the watchdog
+  uint64_t last_step_end_us = 0;                      // on the clock, for the watchdog
+  StepRecord last_step;                               // all zero before the first
+  uint64_t ended_with_targets = 0, met_targets = 0;   // cancelled requests left out
+  double step_error_p50 = 0.0, step_error_p99 = 0.0;  // StepTimeModel::error_quantile
 };
 
 // Thread-safe, except start, stop and the destructor.
@@ -131,6 +136,8 @@ class Engine {
   virtual void abort_all() = 0;
   virtual void stop() = 0;  // abort_all, then joins the step thread
   virtual EngineStats stats() const = 0;
+  // The last kNumStepRecords, oldest first; renewed at most every quarter of a second.
+  virtual std::vector<StepRecord> recent_steps() const = 0;
   virtual uint32_t max_model_len()
       const = 0;  // min(model context, what the KV pool holds for one sequence)
 };

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "stet/sched/sched_view.h"
+#include "stet/sched/step_time.h"
 
 namespace stet::sched {
 
@@ -140,6 +141,7 @@ class AdaptiveReserve {
 struct Learned {
   OutputLengths lengths;
   AdaptiveReserve reserve;
+  StepTimeModel step_time;
 
   // A choice ended, or a cut ended it, after `output.num_outputs`.
   void on_finish(const OutputState& output, bool cut);

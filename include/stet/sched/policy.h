@@ -52,6 +52,9 @@ class AdmissionPolicy {
   // True: it reads block tables, output states and what was learned. Filling them in costs the
   // engine time.
   virtual bool predicts() const { return false; }
+  // Tokens that the view's running sequences are expected to hold at most. Only if predicts(), and
+  // not between begin and the last question of a plan.
+  virtual uint64_t forecast_peak(const SchedView& /*view*/) { return 0; }
 };
 
 // The smallest key yields first.

@@ -39,6 +39,7 @@ struct RunningSeq {
       0;                    // that preempting it makes available; may be 0 while nothing is short
   uint32_t max_blocks = 0;  // for prompt + max_tokens
   uint32_t num_preemptions = 0;
+  uint64_t itl_target_us = 0;  // longest gap between two of its tokens; 0 = none
   OutputState output{};
   std::span<const BlockId> table{};  // its blocks; absent: none of them is shared
 };
@@ -54,6 +55,7 @@ struct WaitingSeq {
   uint32_t max_blocks = 0;
   uint32_t num_preemptions = 0;
   SeqId fork_source;  // a running sibling to fork from; SeqId{} = none
+  uint64_t itl_target_us = 0;
   OutputState output{};
   std::span<const BlockId> table{};  // the blocks it would share; absent: none that anybody holds
 };
@@ -63,8 +65,13 @@ struct SchedView {
   uint32_t block_tokens = 64;
   uint32_t num_blocks = 0;            // of the pool
   uint32_t num_available_blocks = 0;  // free, or cached and unreferenced
-  uint32_t max_step_tokens = 0;
-  uint32_t chunk_cap = 0;  // largest prefill chunk
+  uint32_t max_step_tokens = 0;       // of any step
+  uint32_t token_budget = 0;          // of this one (token_budget.h); 0 = max_step_tokens
+  // Positions that every later step leaves to prefills at least, while those run and wait that do
+  // now; 0 = whatever max_step_tokens leaves beside the decodes.
+  uint32_t least_prefill_tokens = 0;
+  uint32_t short_first_percent = 0;  // of the prefill budget, to the shortest when several wait
+  uint32_t chunk_cap = 0;            // largest prefill chunk
   uint32_t max_running = 0;
   uint32_t max_new_sequences = 0;         // that the backend can take in this step
   std::span<const RunningSeq> running{};  // oldest first

@@ -11,6 +11,7 @@
 #include "src/sched/policies/policies.h"
 #include "stet/sched/memory_estimator.h"
 #include "stet/sched/output_lengths.h"
+#include "stet/sched/token_budget.h"
 
 namespace stet::sched {
 namespace {
@@ -48,6 +49,7 @@ class PastFutureAdmission final : public AdmissionPolicy {
   Verdict fits(const WaitingSeq& candidate, const PoolState& pool) override;
   void admitted(const WaitingSeq& candidate) override;
   bool predicts() const override { return true; }
+  uint64_t forecast_peak(const SchedView& view) override;
 
  private:
   struct Place {
@@ -135,6 +137,21 @@ void PastFutureAdmission::admitted(const WaitingSeq& candidate) {
   }
 }
 
+uint64_t PastFutureAdmission::forecast_peak(const SchedView& view) {
+  begin(view);
+  load();
+  const uint32_t rate = prefill_rate(std::max<size_t>(seqs_.size(), 1));
+  uint64_t ahead = 0;
+  for (size_t i = 0; i < seqs_.size(); ++i) {
+    if (places_[i].num_wanted > 1) {
+      ahead += places_[i].num_wanted;
+      seqs_[i].first_token_step = static_cast<uint32_t>((ahead + rate - 1) / rate) - 1;
+    }
+  }
+  build();
+  return estimator_->peak();
+}
+
 // ---- the batch
 
 template <class Seq>
@@ -206,12 +223,17 @@ void PastFutureAdmission::build() {
 
 // ---- how long prefills take
 
-// Prefill positions that a step gives at least, whoever gets them, while so many sequences run: all
-// others decode, a chunk that ends early at a tile border keeps half of its positions and loses at
+// Prefill positions that a step gives the oldest at least, whoever that is, while so many sequences
+// run: all others decode, later steps may have a smaller budget than this one, a share goes to the
+// shortest, and a chunk that ends early at a tile border keeps half of its positions and loses at
 // most 63 (Scheduler::chunk).
 uint32_t PastFutureAdmission::prefill_rate(size_t num_sequences) const {
   const auto others = static_cast<uint32_t>(num_sequences - 1);
-  const uint32_t budget = view_->max_step_tokens > others ? view_->max_step_tokens - others : 1;
+  uint32_t budget = view_->max_step_tokens > others ? view_->max_step_tokens - others : 1;
+  if (view_->least_prefill_tokens != 0) {
+    budget = std::min(budget, view_->least_prefill_tokens);
+  }
+  budget = least_oldest_first_tokens(budget, view_->short_first_percent);
   const uint32_t n = std::max(1U, std::min(budget, view_->chunk_cap));
   return std::max((n + 1) / 2, n > 63 ? n - 63 : 0);
 }
