@@ -72,7 +72,8 @@ sim: test-build ## SEEDS (20000) simulated worlds from SEED (1): engine, schedul
 .PHONY: experiments
 DATA ?=
 experiments: deps ## policies x traces x loads on a simulated machine into benchmarks/results/scheduler (DATA=folder of the trace slices)
-	@cmake --preset release > /dev/null && cmake --build $(RELEASE) -j $(JOBS) --target stet-sim
+	@test -f $(RELEASE)/build.ninja || cmake --preset release -DSTET_BUILD_TESTS=OFF -DSTET_BUILD_BENCHMARKS=OFF > /dev/null
+	@cmake --build $(RELEASE) -j $(JOBS) --target stet-sim
 	@$(RELEASE)/bin/stet-sim experiments --data "$(DATA)" --out benchmarks/results/scheduler
 
 exactness-controls: test-build ## the table of planted wrong orders and what the exactness suite says of each

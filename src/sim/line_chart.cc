@@ -36,10 +36,13 @@ double tick_step(double most) {
 }
 
 struct Axis {
-  double step = 1.0, end = 1.0;
-  explicit Axis(double most) : step(tick_step(most)), end(step * std::ceil(most / step - 1e-9)) {
-    end = std::max(end, step);
-  }
+  explicit Axis(double most)
+      : step(tick_step(most)),
+        num_steps(std::max(1, static_cast<int>(std::ceil(most / step - 1e-9)))),
+        end(step * num_steps) {}
+  double step;
+  int num_steps;
+  double end;
 };
 
 class Canvas {
@@ -83,12 +86,14 @@ class Canvas {
   }
 
   void axes() {
-    for (double x = 0.0; x <= x_.end * 1.0001; x += x_.step) {
+    for (int i = 0; i <= x_.num_steps; ++i) {
+      const double x = x_.step * i;
       append("<line x1=\"%.1f\" y1=\"%g\" x2=\"%.1f\" y2=\"%g\" stroke=\"#ddd\"/>\n", px(x), kTop,
              px(x), kBottom);
       text(px(x), kBottom + 18, "middle", "", number(x));
     }
-    for (double y = 0.0; y <= y_.end * 1.0001; y += y_.step) {
+    for (int i = 0; i <= y_.num_steps; ++i) {
+      const double y = y_.step * i;
       append("<line x1=\"%g\" y1=\"%.1f\" x2=\"%g\" y2=\"%.1f\" stroke=\"#ddd\"/>\n", kLeft, py(y),
              kRight, py(y));
       text(kLeft - 8, py(y) + 4, "end", "", number(y));

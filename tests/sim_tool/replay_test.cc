@@ -141,10 +141,10 @@ struct Logged {
   ReplayResult result;
   std::string plans;
 };
-Logged logged(const Trace& trace, ReplayOptions options) {
+Logged logged(const Trace& trace, ReplayOptions options, const MachineModel& machine = h200()) {
   std::ostringstream log;
   options.plan_log = &log;
-  ReplayResult result = replayed(trace, h200(), options);
+  ReplayResult result = replayed(trace, machine, options);
   return {std::move(result), log.str()};
 }
 
@@ -161,23 +161,23 @@ TEST(Replay, TheSameTraceAndSeedGiveTheSamePlans) {
   }
 }
 
-// Two traces that differ in one output's length give the same plans until the shorter one ends -
-// and other plans long before that when the scheduler is told.
+// Ten blocks hold A with 50 outputs beside B, and not A with 400. Untold, the scheduler lets B wait
+// in both cases until A has ended, in step 50; told, it admits B in step 2 or does not.
 TEST(Replay, TheSchedulerDoesNotLearnALengthBeforeItsEnd) {
-  Trace shorter = long_output_trace(200, 20.0, 1), longer = shorter;
-  shorter.requests[20].output_tokens = 1000;
-  longer.requests[20].output_tokens = 8000;
-  const auto num_common_steps = [&](bool true_lengths) {
-    std::istringstream a(logged(shorter, {.true_lengths = true_lengths}).plans);
-    std::istringstream b(logged(longer, {.true_lengths = true_lengths}).plans);
-    size_t steps = 0;
-    for (std::string x, y; std::getline(a, x) && std::getline(b, y) && x == y;) {
-      steps += x.find("end_us") == 0 ? 1 : 0;
+  const Trace shorter = trace_of({{0, 64, 50}, {1, 64, 300}});
+  const Trace longer = trace_of({{0, 64, 400}, {1, 64, 300}});
+  const auto last_common_step = [&](bool true_lengths) {
+    const ReplayOptions options = {.max_tokens = 450, .true_lengths = true_lengths};
+    std::istringstream a(logged(shorter, options, small_machine(10)).plans);
+    std::istringstream b(logged(longer, options, small_machine(10)).plans);
+    std::string x, y, step;
+    while (std::getline(a, x) && std::getline(b, y) && x == y) {
+      step = x.find("end_us") == 0 ? x : step;
     }
-    return steps;
+    return step.substr(step.find("step"));
   };
-  EXPECT_GE(num_common_steps(false), 1000u);
-  EXPECT_LT(num_common_steps(true), 1000u);
+  EXPECT_EQ(last_common_step(false), "step 50");
+  EXPECT_EQ(last_common_step(true), "step 1");
 }
 
 // scheduler.md sec. 4 and 8, 8; that memory was short at all is shown by aggressive admission.
