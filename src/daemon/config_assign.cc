@@ -238,7 +238,8 @@ std::optional<ValueError> check_string(std::string_view value, const FieldRow& r
     }
     case ValueRule::kIsa:
     case ValueRule::kPolicy:
-    case ValueRule::kKvMode: {
+    case ValueRule::kKvMode:
+    case ValueRule::kEviction: {
       const std::vector<std::string> names = allowed_names(row.rule);
       const bool known = std::find(names.begin(), names.end(), value) != names.end();
       return known ? std::nullopt : std::optional(failed(ConfigErrorCode::kUnknownValue));

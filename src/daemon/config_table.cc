@@ -67,6 +67,12 @@ constexpr FieldRow kRows[] = {
             "pages. virtual: blocks mapped side by side under one address range per sequence, the "
             "whole pool written at start; where the system refuses a map, that sequence is paged. "
             "Never changes output."},
+    {.path = "kv.eviction",
+     .fallback = "future",
+     .rule = ValueRule::kEviction,
+     .doc = "Which cached block that nobody holds is given up first. lru: the least recently "
+            "released. future: one that no waiting request will use, least recently released first; "
+            "then the one used last in the order of the queue. Never changes output."},
 
     {.path = "compute.threads",
      .fallback = "0",
@@ -81,7 +87,7 @@ constexpr FieldRow kRows[] = {
      .doc = "Kernel table. auto: the best the CPU supports. Never changes output."},
 
     {.path = "scheduler.policy",
-     .fallback = "fcfs_conservative",
+     .fallback = "past_future",
      .rule = ValueRule::kPolicy,
      .doc = "Order, admission and victims. Never changes output."},
     {.path = "scheduler.max_step_tokens",
@@ -352,7 +358,7 @@ std::string range_text(const FieldRow& row) {
     return "not empty";
   }
   if (row.rule == ValueRule::kIsa || row.rule == ValueRule::kPolicy ||
-      row.rule == ValueRule::kKvMode) {
+      row.rule == ValueRule::kKvMode || row.rule == ValueRule::kEviction) {
     std::string names;
     for (const std::string& name : allowed_names(row.rule)) {
       names += (names.empty() ? "" : ", ") + name;
@@ -377,6 +383,9 @@ std::vector<std::string> allowed_names(ValueRule rule) {
   }
   if (rule == ValueRule::kKvMode) {
     return kv_mode_names();
+  }
+  if (rule == ValueRule::kEviction) {
+    return eviction_names();
   }
   return rule == ValueRule::kPolicy ? policy_names() : std::vector<std::string>{};
 }

@@ -20,6 +20,7 @@ enum class ValueRule : uint8_t {
   kIsa,                // "auto" or a kernel table of this build
   kPolicy,             // a scheduling policy of this build
   kKvMode,             // how KV blocks are addressed
+  kEviction,           // which cached block is given up first
 };
 
 struct FieldRow {
@@ -47,7 +48,7 @@ std::span<const ShortFlag> short_flags();
 
 std::string range_text(
     const FieldRow& row);  // "a multiple of 64 in [64, 512]"; "" when nothing is bounded
-std::vector<std::string> allowed_names(ValueRule rule);  // of kIsa, kPolicy, kKvMode
+std::vector<std::string> allowed_names(ValueRule rule);  // of kIsa, kPolicy, kKvMode, kEviction
 std::string without_indices(std::string_view path);      // "models[0].path" -> "models[].path"
 // "STET_KV__BLOCK_TOKENS"; "models[0].path" -> "STET_MODELS__0__PATH".
 std::string environment_name(std::string_view path);

@@ -2,6 +2,7 @@
 
 #include "stet/executor/kv_memory.h"
 #include "stet/kernels/kernel_table.h"
+#include "stet/kv/kv_cache.h"
 #include "stet/sched/policy.h"
 
 namespace stet::daemon {
@@ -23,6 +24,10 @@ std::vector<std::string> policy_names() {
 std::vector<std::string> kv_mode_names() {
   return {executor::kv_mode_name(executor::KvMode::kPaged),
           executor::kv_mode_name(executor::KvMode::kVirtual)};
+}
+
+std::vector<std::string> eviction_names() {
+  return {kv::eviction_name(kv::Eviction::kLru), kv::eviction_name(kv::Eviction::kFuture)};
 }
 
 }  // namespace stet::daemon

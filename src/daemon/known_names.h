@@ -9,5 +9,6 @@ namespace stet::daemon {
 std::vector<std::string> kernel_table_names();  // best first
 std::vector<std::string> policy_names();
 std::vector<std::string> kv_mode_names();
+std::vector<std::string> eviction_names();
 
 }  // namespace stet::daemon

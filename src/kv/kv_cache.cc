@@ -10,6 +10,10 @@
 
 namespace stet::kv {
 
+const char* eviction_name(Eviction eviction) {
+  return eviction == Eviction::kFuture ? "future" : "lru";
+}
+
 KvCache::KvCache(const KvOptions& options)
     : options_(options),
       pool_(options.num_blocks),

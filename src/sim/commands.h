@@ -38,6 +38,14 @@ struct CacheCommand {
   int run() const;
 };
 
+// Near and above capacity, where order and admission decide: means over seeds of long-output.
+struct OverloadCommand {
+  std::string model = "configs/sim/70b-h200-assumed.json";
+  uint32_t num_requests = 6000;
+  std::vector<double> rates = {1.3, 1.45};
+  int run() const;
+};
+
 struct ScoreCommand {
   std::string trace;
   std::string model = "configs/sim/70b-h200-assumed.json";

@@ -86,6 +86,20 @@ void add_cache(CLI::App& app, stet::sim::CacheCommand* cache) {
   sub->add_flag("--batch", cache->batch, "All requests at t = 0, in the service class batch");
 }
 
+void add_overload(CLI::App& app, stet::sim::OverloadCommand* overload) {
+  CLI::App* sub = app.add_subcommand(
+      "overload",
+      "long-output near and above capacity (scheduler.md section 10): policies with and without "
+      "late last, and with true lengths; means over five seeds");
+  add_machine(sub, &overload->model);
+  sub->add_option("--requests", overload->num_requests, "Of each seed")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  sub->add_option("--rate", overload->rates, "Requests per second; may be repeated")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+}
+
 void add_score(CLI::App& app, stet::sim::ScoreCommand* score) {
   CLI::App* sub = app.add_subcommand("score",
                                      "Forecast peak memory beside the true peak, for every batch "
@@ -155,6 +169,8 @@ int run(int argc, char** argv) {
   add_run(app, &replay);
   stet::sim::CacheCommand cache;
   add_cache(app, &cache);
+  stet::sim::OverloadCommand overload;
+  add_overload(app, &overload);
   stet::sim::ScoreCommand score;
   add_score(app, &score);
   stet::sim::ExperimentsCommand experiments;
@@ -165,6 +181,9 @@ int run(int argc, char** argv) {
   }
   if (app.got_subcommand("cache")) {
     return cache.run();
+  }
+  if (app.got_subcommand("overload")) {
+    return overload.run();
   }
   if (app.got_subcommand("score")) {
     return score.run();

@@ -27,6 +27,12 @@ std::vector<std::string> kernel_table_names() {
 std::vector<std::string> policy_names() {
   return {"fcfs_conservative", "fcfs_aggressive"};
 }
+std::vector<std::string> kv_mode_names() {
+  return {"paged", "virtual"};
+}
+std::vector<std::string> eviction_names() {
+  return {"lru", "future"};
+}
 }  // namespace stet::daemon
 
 namespace {

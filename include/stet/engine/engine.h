@@ -73,9 +73,9 @@ struct Submission {
 };
 
 struct EngineOptions {
-  std::string policy = "fcfs_conservative";
+  std::string policy = "past_future";
   bool prefix_cache = true;
-  kv::Eviction eviction = kv::Eviction::kLru;
+  kv::Eviction eviction = kv::Eviction::kFuture;
   // A prompt waits for one that computes what both share if so many tokens are to be gained.
   uint32_t min_follow_tokens = 128;
   // A policy that groups prefixes looks at requests that arrived in the same window together.

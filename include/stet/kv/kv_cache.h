@@ -35,11 +35,13 @@ enum class Eviction : uint8_t {
   kFuture,  // one that nobody who waits will use, else the one used last in the order of the queue
 };
 
+const char* eviction_name(Eviction eviction);  // "lru"
+
 struct KvOptions {
   uint32_t num_blocks = 0;
   uint32_t block_tokens = 64;
   bool prefix_cache = true;
-  Eviction eviction = Eviction::kLru;
+  Eviction eviction = Eviction::kFuture;
   ChainHash chain_hash = sha256_chain;
 };
 
