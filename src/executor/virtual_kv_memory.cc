@@ -62,7 +62,7 @@ class VirtualKvMemory final : public KvMemory {
   void privatise(SeqId seq, uint32_t index, BlockId new_slot) override {
     Sequence& s = sequence(seq);
     STET_CHECK(index < s.slots.size(), "block index within the table");
-    copy(s.slots[index], new_slot);
+    copy(BlockId{s.slots[index]}, new_slot);
     put(s, index, new_slot, true);
   }
 
@@ -119,10 +119,8 @@ class VirtualKvMemory final : public KvMemory {
     STET_CHECK(it != sequences_.end(), "view of an unknown sequence");
     const Sequence& s = it->second;
     const bool strided = s.range != nullptr;
-    // BlockId is its number and nothing else.
-    static_assert(sizeof(BlockId) == sizeof(uint32_t));
     return {.base = strided ? s.range->base() : pool_.data(),
-            .table = strided ? nullptr : reinterpret_cast<const uint32_t*>(s.slots.data()),
+            .table = strided ? nullptr : s.slots.data(),
             .stride = mapper_.stride(),
             .num_blocks = static_cast<uint32_t>(s.slots.size()),
             .block_tokens = options_.layout.block_tokens};
@@ -147,7 +145,7 @@ class VirtualKvMemory final : public KvMemory {
 
  private:
   struct Sequence {
-    std::vector<BlockId> slots;
+    std::vector<uint32_t> slots;  // the table, should it become paged
     std::vector<bool> read_only;  // beside slots: shared or replaced
     std::unique_ptr<KvAddressRange> range;
     bool paged = false;  // had to do without a range; until its end
@@ -168,7 +166,7 @@ class VirtualKvMemory final : public KvMemory {
     const auto first = static_cast<uint32_t>(s.slots.size());
     STET_CHECK(first + slots.size() <= s.slots.capacity(), "no more blocks than max_blocks");
     for (const BlockId slot : slots) {
-      s.slots.push_back(checked(slot));
+      s.slots.push_back(checked(slot).v);
       s.read_only.push_back(!writable);
     }
     stats_.mapped_blocks += slots.size();
@@ -179,7 +177,7 @@ class VirtualKvMemory final : public KvMemory {
   void put(Sequence& s, uint32_t index, BlockId slot, bool writable) {
     stats_.aliased_blocks += writable ? 0 : 1;
     stats_.aliased_blocks -= s.read_only[index] ? 1 : 0;
-    s.slots[index] = slot;
+    s.slots[index] = slot.v;
     s.read_only[index] = !writable;
     place(s, index, {&slot, 1}, writable);
   }

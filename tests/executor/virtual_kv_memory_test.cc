@@ -8,6 +8,7 @@
 #include <cstring>
 #include <fstream>
 #include <map>
+#include <ostream>
 #include <random>
 #include <string>
 
@@ -381,6 +382,9 @@ struct FuzzCase {
   uint64_t max_maps;
   uint32_t fail_one_in;  // 0 = no call fails
 };
+void PrintTo(const FuzzCase& c, std::ostream* out) {
+  *out << c.name;
+}
 
 class VirtualKvFuzz : public ::testing::TestWithParam<FuzzCase> {};
 
