@@ -1,8 +1,8 @@
 // Group attention on 16 lanes (Hydragen, arXiv 2402.05099; C5, last rule). A row is one member x
 // one head. All rows of a pass of up to 12,288 output floats meet a shared tile while it is in the
-// caches: through the pipeline, or in the batches of avx512.h where windows cut it. Then each
-// member goes on in its own tiles from the state of the shared ones, in the order of attention():
-// equal bits.
+// caches: through the pipeline, or, few rows or where windows cut it, in the batches of avx512.h.
+// Then each member goes on in its own tiles from the state of the shared ones, in the order of
+// attention(): equal bits.
 //
 // Bound: alone, a decode row waits for K and V (3 rows of SmolLM2 per tile of 16 KiB); here the
 // products and the softmax bound it, as in prefill.
@@ -124,12 +124,13 @@ void shared_tiles(const GroupPass& pass, uint32_t segment, const std::byte* afte
   reset(s, 0, pass.num_rows(), args.head_dim);
   const uint32_t num_shared = args.shared_tokens / kTile;
   const uint32_t first_pos = pass.first_pos();
+  const bool pipeline = pass.num_rows() >= kMinPipelineRows;
   const uint32_t common = (pass.common_pos() + kTile - 1) / kTile;
   const uint32_t border = (segment + 1) * kTilesPerSegment;
   const uint32_t end = border < num_shared ? border : num_shared;
   uint32_t tile = segment * kTilesPerSegment;
   tile = first_pos / kTile > tile ? first_pos / kTile : tile;
-  for (; tile < end && tile < common; ++tile) {
+  for (; tile < end && (tile < common || !pipeline); ++tile) {
     const std::byte* next = tile + 1 < end ? group_tile_address(pass, pass.begin, tile + 1) : after;
     shared_tile<Dot>(pass, tile, first_pos, next, s, w);
   }

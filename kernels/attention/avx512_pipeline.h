@@ -1,7 +1,8 @@
 // Whole tiles for many rows, with the softmax of one block of rows inside the score loop of the
-// next. The products keep both fma pipes busy and leave most issue slots free; the softmax needs
-// few fma and many other operations. One after the other they cost 256 + 111 cycles per row and
-// tile of 64 dims on Zen 4 (vdpbf16ps: one per cycle); woven together they overlap.
+// next. The products keep both fma pipes busy (256 vdpbf16ps per row and tile of 64 dims, one per
+// cycle on Zen 4) and leave most issue slots free; the softmax needs few fma and many other
+// operations. One after the other they ran at 65-69 % of the vdpbf16ps peak, woven together at
+// 71-74 % (16 rows and more: benchmarks/results/kernels/group_attention.txt).
 //
 // Blocks of 4 rows: 16 accumulators are chains enough (latency 6, two per cycle at most) and leave
 // registers for the softmax. Per block, in the order of the program:
@@ -16,20 +17,35 @@ namespace stet::kernels {
 namespace {
 
 constexpr uint32_t kPipeRows = 4;
+// Fewer rows wait for memory, not for products: they do better in the batches of avx512.h, whose
+// loops prefetch evenly.
+constexpr uint32_t kMinPipelineRows = 16;
 
 // A block between its scores and its weights.
 struct SoftBlock {
   alignas(64) float scores[kPipeRows * kTile];
   alignas(64) uint16_t p[kPipeRows * kTile];
-  float old[16];  // maxima before and after this tile; lanes beyond num_rows are 0
+  float old[16];  // maxima before and after this tile; lanes beyond num_rows do not matter
   float now[16];
   alignas(64) float alpha[16];
   uint32_t first_row = 0;
   uint32_t num_rows = 0;
   uint32_t num_steps = 0;  // of 16 exponentials each
   const TileView* tile = nullptr;
-  const std::byte* next_v = nullptr;
 };
+
+// The next tile, spread over the score loops of all blocks of this one.
+struct TilePrefetch {
+  const std::byte* next = nullptr;
+  const std::byte* end = nullptr;
+  uint32_t lines = 0;  // per two pairs of dimensions
+};
+
+STET_INLINE void prefetch_some(TilePrefetch* p) {
+  for (uint32_t i = 0; i < p->lines && p->next != p->end; ++i, p->next += 64) {
+    _mm_prefetch(reinterpret_cast<const char*>(p->next), _MM_HINT_T1);
+  }
+}
 
 template <class Dot>
 STET_INLINE void exponential_step(SoftBlock* b, uint32_t step) {
@@ -70,10 +86,9 @@ STET_INLINE void score_pair(const std::byte* k, const uint16_t* const (&q)[kRows
   }
 }
 
-// Scores of `block` and its new maxima, while `before` goes through its exponentials. next_k: K of
-// the tile to prefetch, or null.
+// Scores of `block` and its new maxima, while `before` goes through its exponentials.
 template <class Dot, int kRows>
-void score_and_soften(const TileView& tile, const uint16_t* const* rows, const std::byte* next_k,
+void score_and_soften(const TileView& tile, const uint16_t* const* rows, TilePrefetch* prefetch,
                       float* m, SoftBlock* block, SoftBlock* before) {
   const uint16_t* q[kRows];
   __m512 acc[kRows][4];
@@ -86,10 +101,7 @@ void score_and_soften(const TileView& tile, const uint16_t* const* rows, const s
   const std::byte* k = tile.k;
   uint32_t step = 0;
   for (uint32_t d = 0; d < tile.head_dim; d += 4, k += kTile * 8) {
-    if (next_k) {
-      prefetch_lines(next_k, 8);
-      next_k += kTile * 8;
-    }
+    prefetch_some(prefetch);
     score_pair<Dot, kRows>(k, q, d, acc);
     if (step < before->num_steps) {
       exponential_step<Dot>(before, step++);
@@ -114,8 +126,8 @@ void score_and_soften(const TileView& tile, const uint16_t* const* rows, const s
   rest_of_soften<Dot>(before, step);
 }
 
-using PipeFn = void (*)(const TileView&, const uint16_t* const*, const std::byte*, float*,
-                        SoftBlock*, SoftBlock*);
+using PipeFn = void (*)(const TileView&, const uint16_t* const*, TilePrefetch*, float*, SoftBlock*,
+                        SoftBlock*);
 template <class Dot>
 constexpr PipeFn kPipeFns[kPipeRows] = {score_and_soften<Dot, 1>, score_and_soften<Dot, 2>,
                                         score_and_soften<Dot, 3>, score_and_soften<Dot, 4>};
@@ -137,8 +149,7 @@ STET_INLINE void sum_and_weigh(const SoftBlock& b, States* s) {
   }
   for (uint32_t dim0 = 0; dim0 < tile.head_dim; dim0 += 64) {
     const uint32_t vecs = tile.head_dim - dim0 < 64 ? (tile.head_dim - dim0) / 16 : 4;
-    weigh_fn<Dot>(vecs, b.num_rows)(tile, dim0, b.p, b.alpha,
-                                    b.next_v ? b.next_v + size_t{dim0} * 4 : nullptr,
+    weigh_fn<Dot>(vecs, b.num_rows)(tile, dim0, b.p, b.alpha, nullptr,
                                     s->o + size_t{b.first_row} * tile.head_dim);
   }
 }
@@ -166,18 +177,18 @@ void run_pipeline(uint32_t num_tiles, uint32_t rows, uint32_t head_dim, const Ad
     const size_t half = size_t{kTile} * head_dim * 2;
     const std::byte* k = address(t);
     const std::byte* next = address(t + 1);
-    pipe->tiles[t % 2] = {k, k + half, next, head_dim, {0, kTile}};
+    TilePrefetch prefetch{next, next ? next + 2 * half : nullptr,
+                          (16 + num_blocks - 1) / num_blocks};
+    pipe->tiles[t % 2] = {k, k + half, nullptr, head_dim, {0, kTile}};
     for (uint32_t b = 0; b < num_blocks; ++b, turn ^= 1) {
       SoftBlock& block = pipe->blocks[turn];
       SoftBlock& before = pipe->blocks[turn ^ 1];
       const uint32_t r0 = rows * b / num_blocks;
       const uint32_t num = rows * (b + 1) / num_blocks - r0;
-      const bool prefetches = b == 0 && next != nullptr;
-      kPipeFns<Dot>[num - 1](pipe->tiles[t % 2], pipe->q + r0, prefetches ? next : nullptr,
-                             s->m + r0, &block, &before);
+      kPipeFns<Dot>[num - 1](pipe->tiles[t % 2], pipe->q + r0, &prefetch, s->m + r0, &block,
+                             &before);
       block.first_row = r0;
       block.tile = &pipe->tiles[t % 2];
-      block.next_v = prefetches ? next + half : nullptr;
       if (before.num_rows != 0) {
         sum_and_weigh<Dot>(before, s);
       }
