@@ -8,6 +8,7 @@
 
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
+#include "stet/v1/admin.grpc.pb.h"
 #include "stet/v1/inference.grpc.pb.h"
 
 namespace stet::cli {
@@ -89,6 +90,22 @@ Status Client::generate(const v1::GenerateRequest& request, const OnEvent& on_ev
   return stream(request, on_event,
                 [](v1::InferenceService::Stub& stub, grpc::ClientContext* context,
                    const v1::GenerateRequest& r) { return stub.Generate(context, r); });
+}
+
+Status Client::watch_stats(const v1::WatchStatsRequest& request,
+                           const std::function<bool(const v1::Stats&)>& on_stats) {
+  grpc::ClientContext context;
+  const auto stub = v1::AdminService::NewStub(channel_);
+  const auto reader = stub->WatchStats(&context, request);
+  v1::Stats stats;
+  while (reader->Read(&stats)) {
+    if (!on_stats(stats)) {
+      context.TryCancel();
+      reader->Finish();
+      return {};
+    }
+  }
+  return explain(reader->Finish());
 }
 
 bool Client::cancel() {

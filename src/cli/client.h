@@ -18,6 +18,8 @@ namespace stet::v1 {
 class ChatRequest;
 class GenerateRequest;
 class GenerateResponse;
+class Stats;
+class WatchStatsRequest;
 }  // namespace stet::v1
 
 namespace stet::cli {
@@ -32,6 +34,9 @@ class Client {
   // Blocks until the stream has ended. CANCELLED after cancel().
   Status chat(const v1::ChatRequest& request, const OnEvent& on_event);
   Status generate(const v1::GenerateRequest& request, const OnEvent& on_event);
+  // Until `on_stats` gives false (OK), or the stream ends.
+  Status watch_stats(const v1::WatchStatsRequest& request,
+                     const std::function<bool(const v1::Stats&)>& on_stats);
   // grpc.health.v1: OK when SERVING, else UNAVAILABLE with the reason.
   Status check_health(const std::string& service, unsigned timeout_ms);
 

@@ -38,6 +38,16 @@ struct HealthCommand {
 };
 int run_health(const HealthCommand& command);
 
+struct TopCommand {
+  std::string address;
+  std::string admin_address;  // "" = the one that belongs to `address`
+  unsigned interval_ms = 1000;
+  bool once = false;  // one frame, and leave
+};
+int run_top(const TopCommand& command);
+// listen.admin_grpc when that is auto.
+std::string admin_address_of(const std::string& address);
+
 struct InspectCommand {
   std::string path;
   bool show_template = false;

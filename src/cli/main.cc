@@ -46,6 +46,14 @@ int run(int argc, char** argv) {
   inspect_app->add_option("model", inspect.path, "GGUF file")->required();
   inspect_app->add_flag("--template", inspect.show_template, "Print the whole chat template");
 
+  stet::cli::TopCommand top;
+  CLI::App* top_app = app.add_subcommand("top", "Live counts of a running stetd");
+  top_app->add_option("--admin", top.admin_address,
+                      "stetd's admin listener; not given: the one that belongs to --address");
+  top_app->add_option("--interval", top.interval_ms, "Milliseconds between two frames")
+      ->capture_default_str();
+  top_app->add_flag("--once", top.once, "Print one frame after one interval, and leave");
+
   stet::cli::HealthCommand health;
   CLI::App* health_app =
       app.add_subcommand("health", "Exit code 0 if the daemon is ready (or live), else 1");
@@ -68,13 +76,16 @@ int run(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? stet::cli::kExitOk : stet::cli::kExitUsage;
   }
-  chat.address = complete.address = health.address = address;
+  chat.address = complete.address = health.address = top.address = address;
   chat.has_once = once->count() > 0;
   if (chat_app->parsed()) {
     return stet::cli::run_chat(chat);
   }
   if (complete_app->parsed()) {
     return stet::cli::run_complete(complete);
+  }
+  if (top_app->parsed()) {
+    return stet::cli::run_top(top);
   }
   return inspect_app->parsed() ? stet::cli::run_inspect(inspect) : stet::cli::run_health(health);
 }

@@ -122,6 +122,24 @@ constexpr FieldRow kRows[] = {
      .min = 1,
      .max = kHourMs,
      .doc = "A request that waited this long ends with queue_timeout."},
+    {.path = "scheduler.ttft_target_ms",
+     .fallback = "0",
+     .min = 0,
+     .max = kHourMs,
+     .doc = "First token after so long, for requests that name no target of their own. 0: none."},
+    {.path = "scheduler.itl_target_ms",
+     .fallback = "0",
+     .min = 0,
+     .max = kHourMs,
+     .doc = "Longest gap between two tokens, for requests that name no target of their own: steps "
+            "are cut to what is predicted to keep it, but never below 64 positions of prefill. "
+            "0: none."},
+    {.path = "scheduler.short_first_percent",
+     .fallback = "25",
+     .min = 0,
+     .max = 50,
+     .doc = "Share of a step's prefill positions that goes to the shortest prompts when several "
+            "wait."},
 
     {.path = "limits.max_n",
      .fallback = "8",

@@ -29,6 +29,7 @@
 #include "stet/obs/metrics.h"
 #include "stet/proxy/openai_server.h"
 #include "stet/server/grpc_server.h"
+#include "stet/server/scheduler_page.h"
 
 namespace stet::daemon {
 namespace {
@@ -194,6 +195,7 @@ class DaemonImpl final : public Daemon {
     }
     proxy::HttpOptions options = http_options_of(config_);
     options.commit = commit();
+    options.debug_scheduler = [this] { return server::scheduler_page(*service_); };
     auto http = proxy::OpenAiServer::create(options, client_.get(), &metrics_);
     if (!http.ok()) {
       return StartFailure{ExitCode::kUnavailable, http.status().message()};

@@ -68,6 +68,9 @@ engine::EngineOptions engine_options_of(const config::v1::Config& config) {
   options.max_queued_prompt_tokens = from.max_queued_prompt_tokens();
   options.queue_timeout_us = from.queue_timeout_ms() * 1000;
   options.chunk_cap = from.chunk_cap();
+  options.ttft_target_us = from.ttft_target_ms() * 1000;
+  options.itl_target_us = from.itl_target_ms() * 1000;
+  options.short_first_percent = from.short_first_percent();
   return options;
 }
 

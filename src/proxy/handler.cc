@@ -83,9 +83,18 @@ Handler::Handler(const HttpOptions& options, const Clock* clock, InferenceClient
       metrics_(metrics),
       mailbox_(std::move(mailbox)) {}
 
+bool Handler::is_served(Endpoint endpoint) const {
+  switch (endpoint) {
+    case Endpoint::kMetrics: return options_.serve_metrics;
+    case Endpoint::kDebugScheduler:
+      return options_.serve_metrics && options_.debug_scheduler != nullptr;
+    default: return true;
+  }
+}
+
 std::optional<HttpResponse> Handler::refuse(const HttpRequest& request) const {
   const Route* route = find_route(request.path);
-  if (route == nullptr || (route->endpoint == Endpoint::kMetrics && !options_.serve_metrics)) {
+  if (route == nullptr || !is_served(route->endpoint)) {
     return error_response(
         transport_error(404, "unknown_url", "unknown_url",
                         "unknown request URL: " + request.method + " " + request.path));
@@ -125,6 +134,7 @@ std::shared_ptr<Generation> Handler::handle(const HttpRequest& request, std::str
     case Endpoint::kStartup: sink->send(probe(route->endpoint)); break;
     case Endpoint::kVersion: sink->send(version_answer()); break;
     case Endpoint::kMetrics: sink->send(metrics_answer()); break;
+    case Endpoint::kDebugScheduler: sink->send(debug_scheduler_answer()); break;
   }
   return nullptr;
 }
@@ -246,6 +256,12 @@ HttpResponse Handler::version_answer() const {
     append_json_string(&response.body, models.front().fingerprint());
   }
   response.body += '}';
+  return response;
+}
+
+HttpResponse Handler::debug_scheduler_answer() const {
+  HttpResponse response;
+  response.body = options_.debug_scheduler();
   return response;
 }
 

@@ -42,6 +42,8 @@ class Handler {
   HttpResponse model(std::string_view id) const;
   HttpResponse version_answer() const;
   HttpResponse metrics_answer() const;
+  HttpResponse debug_scheduler_answer() const;
+  bool is_served(Endpoint endpoint) const;
 
   const HttpOptions options_;
   const Clock* const clock_;

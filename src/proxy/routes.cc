@@ -20,6 +20,7 @@ constexpr Route kRoutes[] = {
     {"/startupz", "/startupz", kProbe, Endpoint::kStartup, Permission::kNone},
     {"/version", "/version", kGet, Endpoint::kVersion, Permission::kModels},
     {"/metrics", "/metrics", kGet, Endpoint::kMetrics, Permission::kMetrics},
+    {"/debug/scheduler", "/debug/scheduler", kGet, Endpoint::kDebugScheduler, Permission::kMetrics},
 };
 
 }  // namespace

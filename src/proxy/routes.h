@@ -21,6 +21,7 @@ enum class Endpoint : uint8_t {
   kStartup,
   kVersion,
   kMetrics,
+  kDebugScheduler,
 };
 
 struct Route {

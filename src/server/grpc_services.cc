@@ -3,12 +3,16 @@
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/impl/codegen/proto_utils.h>
 
+#include <chrono>
 #include <optional>
+#include <string>
 #include <utility>
 
 #include "src/server/api_error.h"
 #include "src/server/grpc_stream.h"
+#include "src/server/grpc_watch.h"
 #include "src/server/message_checks.h"
+#include "src/server/stats_message.h"
 #include "stet/base/check.h"
 #include "stet/v1/admin.grpc.pb.h"
 #include "stet/v1/inference.grpc.pb.h"
@@ -131,8 +135,35 @@ v1::ServerState state_of(ServingState state) {
   return v1::SERVER_STATE_UNSPECIFIED;
 }
 
+constexpr uint32_t kWatchMinMs = 100, kWatchMaxMs = 60'000, kWatchMs = 1000;
+
+ByteBuffer serialised(const v1::Stats& stats) {
+  ByteBuffer out;
+  bool own = false;
+  STET_CHECK(grpc::SerializationTraits<v1::Stats>::Serialize(stats, &out, &own).ok(),
+             "a response can be serialised");
+  return out;
+}
+
+Refusal check_watch(const ByteBuffer& in, v1::WatchStatsRequest* request) {
+  ByteBuffer copy(in);
+  if (!grpc::SerializationTraits<v1::WatchStatsRequest>::Deserialize(&copy, request).ok()) {
+    return malformed_request();
+  }
+  Violations violations;
+  check_message(*request, &violations);
+  const uint32_t interval = request->interval_ms();
+  if (interval != 0 && (interval < kWatchMinMs || interval > kWatchMaxMs)) {
+    violations.add(reason::kOutOfRange, "interval_ms",
+                   std::to_string(interval) + ": must be in 100..60000, or 0 for 1000");
+  }
+  return violations.empty() ? Refusal() : ApiError(violations.take()).build();
+}
+
 using AdminBase = v1::AdminService::WithRawCallbackMethod_GetServerInfo<
-    v1::AdminService::WithRawCallbackMethod_Drain<v1::AdminService::Service>>;
+    v1::AdminService::WithRawCallbackMethod_GetStats<
+        v1::AdminService::WithRawCallbackMethod_WatchStats<
+            v1::AdminService::WithRawCallbackMethod_Drain<v1::AdminService::Service>>>>;
 
 class AdminService final : public AdminBase {
  public:
@@ -153,6 +184,27 @@ class AdminService final : public AdminBase {
           }
           return std::nullopt;
         });
+  }
+
+  ServerUnaryReactor* GetStats(CallbackServerContext* context, const ByteBuffer* in,
+                               ByteBuffer* out) override {
+    return unary<v1::GetStatsRequest, v1::Stats>(*hooks_, context, in, out,
+                                                 [&](const auto&, v1::Stats* stats) -> Refusal {
+                                                   *stats = stats_message(*service_);
+                                                   return std::nullopt;
+                                                 });
+  }
+
+  grpc::ServerWriteReactor<ByteBuffer>* WatchStats(CallbackServerContext* context,
+                                                   const ByteBuffer* in) override {
+    context->AddInitialMetadata("x-stet-version", hooks_->version);
+    v1::WatchStatsRequest request;
+    if (const Refusal refusal = check_watch(*in, &request)) {
+      return refuse_watch(to_grpc(*refusal));
+    }
+    const uint32_t interval = request.interval_ms() == 0 ? kWatchMs : request.interval_ms();
+    return start_watch([service = service_] { return serialised(stats_message(*service)); },
+                       std::chrono::milliseconds(interval));
   }
 
   ServerUnaryReactor* Drain(CallbackServerContext* context, const ByteBuffer* in,

@@ -95,6 +95,11 @@ class ServiceImpl final : public Service {
     return out;
   }
 
+  const engine::Engine* default_engine() const override {
+    std::lock_guard lock(mutex_);
+    return models_.empty() ? nullptr : models_.front().model->engine;
+  }
+
   size_t num_calls() const override { return num_calls_.load(); }
 
   void stop() override {

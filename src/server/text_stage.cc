@@ -112,6 +112,8 @@ void TextStage::handle(Prepared& prepared) {
   request.deadline_us = call->deadline_us;
   request.priority_class = spec.priority_class;
   request.service_class = spec.service_class;
+  request.ttft_target_us = spec.ttft_target_us;
+  request.itl_target_us = spec.itl_target_us;
   request.expected_output_tokens = spec.expected_output_tokens;
   request.cache_namespace = cache_namespace(*call->model, spec.cache_salt);
   const engine::Submission submission = call->model->engine->submit(std::move(request));

@@ -51,7 +51,8 @@ struct CallSpec {
   uint32_t num_choices = 1;
   OutputSpec output;
   uint8_t priority_class = 4;
-  uint32_t expected_output_tokens = 0;  // a hint; 0 = none
+  uint32_t expected_output_tokens = 0;             // a hint; 0 = none
+  uint64_t ttft_target_us = 0, itl_target_us = 0;  // 0 = the engine's
   ServiceClass service_class = ServiceClass::kInteractive;
   std::string cache_salt;
 };

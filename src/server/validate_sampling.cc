@@ -150,6 +150,13 @@ void validate_scheduling(ValidationContext& context, const v1::SchedulingHints& 
   if (in.service_class() == v1::SERVICE_CLASS_BATCH) {
     out->service_class = stet::ServiceClass::kBatch;
   }
+  const auto target = [&](const char* field, uint32_t target_ms, uint64_t* target_us) {
+    if (check_range(context, field, target_ms)) {
+      *target_us = uint64_t{target_ms} * 1000;
+    }
+  };
+  target("scheduling.ttft_target_ms", in.ttft_target_ms(), &out->ttft_target_us);
+  target("scheduling.itl_target_ms", in.itl_target_ms(), &out->itl_target_us);
   out->expected_output_tokens = in.expected_output_tokens();
   const auto name = [&](const std::string& value, const char* field) {
     constexpr size_t kMaxNameBytes = 128;

@@ -50,6 +50,16 @@ TEST(WithoutDaemon, ChatAndCompleteExit69AndSayHowToStartOne) {
   }
 }
 
+TEST(WithoutDaemon, TopExits69AndSaysHowToStartOne) {
+  const TempDir dir;
+  const std::string address = "unix:" + dir.file("none.sock");
+  const Ended ended = run_stet({"top", "--once", "--address", address});
+  EXPECT_EQ(ended.code, kUnavailable);
+  EXPECT_EQ(ended.err, "stet: cannot reach " + address +
+                           ".admin: is stetd running? start it with: stetd --model FILE\n");
+  EXPECT_THAT(ended.out, IsEmpty());
+}
+
 class WithDaemon : public ::testing::Test {
  protected:
   WithDaemon() { EXPECT_TRUE(stetd_.wait_for_line("\"daemon.ready\"")); }
@@ -108,6 +118,21 @@ TEST_F(WithDaemon, ChatAnswersOnceOrLineByLine) {
   EXPECT_EQ(lines.code, 0) << lines.err;
   EXPECT_EQ(lines.out, first.out + first.out) << "after /clear the same question, the same answer";
   EXPECT_THAT(lines.err, IsEmpty()) << "no prompts where stdin is no terminal";
+}
+
+TEST_F(WithDaemon, TopPrintsOneFrameWithoutATerminal) {
+  const Ended ended = stet({"top", "--once", "--interval", "100"});
+  EXPECT_EQ(ended.code, 0) << ended.err;
+  EXPECT_THAT(ended.out, StartsWith("stet top  unix:" + socket_ + ".admin  step "));
+  EXPECT_THAT(ended.out, HasSubstr("\nrunning   0, parked 0\n"));
+  EXPECT_THAT(ended.out, HasSubstr("\ngoodput   no request had a target"));
+  EXPECT_THAT(ended.out, Not(HasSubstr("\x1b"))) << "no control codes into a file";
+  const Ended often = stet({"top", "--once", "--interval", "7"});
+  EXPECT_EQ(often.code, kFailed);
+  EXPECT_THAT(often.err, HasSubstr("interval_ms"));
+  const Ended wrong = stet({"top", "--once", "--admin", "unix:" + socket_});
+  EXPECT_EQ(wrong.code, kUnavailable);
+  EXPECT_THAT(wrong.err, HasSubstr("not stetd's admin listener"));
 }
 
 TEST_F(WithDaemon, ARefusalNamesFieldAndRangeAndExits1) {

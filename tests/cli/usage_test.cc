@@ -57,7 +57,7 @@ std::vector<std::string> subcommands() {
 }
 
 TEST(StetHelp, ListsEverySubcommand) {
-  EXPECT_THAT(subcommands(), UnorderedElementsAre("chat", "complete", "inspect", "health"));
+  EXPECT_THAT(subcommands(), UnorderedElementsAre("chat", "complete", "inspect", "health", "top"));
 }
 
 TEST(StetHelp, EveryFlagAndSubcommandHasAText) {
@@ -112,6 +112,7 @@ TEST(StetUsage, WrongUseExits64AndSaysWhatIsWrongOnStderr) {
       {{"inspect"}, "model"},
       {{"health", "--live", "--ready"}, "--"},
       {{"health", "--timeout-ms", "soon"}, "--timeout-ms"},
+      {{"top", "--interval", "often"}, "--interval"},
       {{"--address"}, "--address"},
   };
   for (const auto& [args, says] : cases) {

@@ -31,7 +31,7 @@ class Daemon:
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         ready = self.wait_event("daemon.ready", timeout=60)
-        self.grpc, self.http = ready["grpc"], "http://" + ready["openai"]
+        self.grpc, self.http, self.admin = ready["grpc"], "http://" + ready["openai"], ready["admin_grpc"]
 
     def _read(self):
         for line in self.process.stderr:

@@ -24,7 +24,9 @@ TEST(RouteTable, EveryRouteHasAPermissionAndOnlyProbesNeedNone) {
 }
 
 TEST_F(Routes, MethodsThatARouteLacksAre405WithAllow) {
-  start();
+  HttpOptions options;
+  options.debug_scheduler = [] { return std::string("{}"); };
+  start(options);
   HttpConnection connection = connect();
   for (const Route& route : route_table()) {
     const std::string path = std::string(route.path) + (route.path.ends_with('/') ? "x" : "");
@@ -162,6 +164,30 @@ TEST_F(Routes, MetricsCanBeKeptOffThisListener) {
   options.serve_metrics = false;
   start(options);
   EXPECT_EQ(connect().request("GET", "/metrics").status, 404);
+}
+
+TEST_F(Routes, TheSchedulerPageIsWhereMetricsAre) {
+  HttpOptions options;
+  options.debug_scheduler = [] { return std::string(R"({"steps":[]})"); };
+  start(options);
+  const HttpAnswer answer = connect().request("GET", "/debug/scheduler");
+  EXPECT_EQ(answer.status, 200);
+  EXPECT_EQ(answer.header("content-type"), "application/json");
+  EXPECT_EQ(answer.body, R"({"steps":[]})");
+  EXPECT_EQ(connect().request("POST", "/debug/scheduler", "{}").status, 405);
+}
+
+TEST_F(Routes, WithoutMetricsOrASchedulerThereIsNoPage) {
+  HttpOptions options;
+  options.serve_metrics = false;
+  options.debug_scheduler = [] { return std::string("{}"); };
+  start(options);
+  EXPECT_EQ(connect().request("GET", "/debug/scheduler").status, 404);
+}
+
+TEST_F(Routes, AProxyWithoutASchedulerHasNoPage) {
+  start();
+  EXPECT_EQ(connect().request("GET", "/debug/scheduler").status, 404);
 }
 
 }  // namespace

@@ -420,8 +420,12 @@ TEST(Stream, HintsReachTheEngine) {
   v1::GenerateRequest request = text_request("x");
   request.mutable_scheduling()->set_priority_class(7);
   request.mutable_scheduling()->set_service_class(v1::SERVICE_CLASS_BATCH);
+  request.mutable_scheduling()->set_ttft_target_ms(250);
+  request.mutable_scheduling()->set_itl_target_ms(3'600'000);
   auto [events, call] = world.generate(request);
   EXPECT_EQ(world.engine.wait_request().priority_class, 7);
+  EXPECT_EQ(world.engine.wait_request().ttft_target_us, 250'000u);
+  EXPECT_EQ(world.engine.wait_request().itl_target_us, 3'600'000'000u);
   EXPECT_EQ(world.engine.wait_request().service_class, ServiceClass::kBatch);
 }
 

@@ -199,12 +199,8 @@ TEST(ValidationTable, ValuesAtTheBordersAreAccepted) {
 
 // Every number of the request messages is held by a row of the table, or is known to have no range.
 TEST(ValidationTable, EveryNumberOfARequestHasARow) {
-  const std::set<std::string> no_range = {"sampling.seed",
-                                          "tokens.ids",
-                                          "scheduling.ttft_target_ms",
-                                          "scheduling.itl_target_ms",
-                                          "scheduling.expected_output_tokens",
-                                          "scheduling.turn"};
+  const std::set<std::string> no_range = {"sampling.seed", "tokens.ids",
+                                          "scheduling.expected_output_tokens", "scheduling.turn"};
   std::vector<std::pair<std::string, const google::protobuf::Descriptor*>> messages = {
       {"", v1::GenerateRequest::descriptor()},
       {"tokens.", v1::TokenIds::descriptor()},

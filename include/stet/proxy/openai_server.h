@@ -31,9 +31,10 @@ struct HttpOptions {
   uint64_t slow_reader_us = 60'000'000;
   uint64_t max_buffered_bytes = 64u << 10;  // per stream
   bool warn_unknown_fields = false;         // answer, and name them in stet-warning, instead of 400
-  bool serve_metrics = true;                // GET /metrics on this listener
-  uint64_t max_total_body_bytes = 64u << 20;  // of all requests being received; beyond it 429
-  std::string commit;                         // GET /version; "" = not known
+  bool serve_metrics = true;                // GET /metrics and /debug/scheduler on this listener
+  std::function<std::string()> debug_scheduler;  // JSON; any thread. Empty: there is no such page
+  uint64_t max_total_body_bytes = 64u << 20;     // of all requests being received; beyond it 429
+  std::string commit;                            // GET /version; "" = not known
 };
 
 // Owns one I/O thread. start and stop from one thread; the rest thread-safe.

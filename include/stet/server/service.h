@@ -116,8 +116,9 @@ class Service {
   virtual std::unique_ptr<Call> chat(const v1::ChatRequest& request, const CallContext& context,
                                      std::shared_ptr<CallEvents> events) = 0;
   virtual std::vector<v1::Model> models() const = 0;
-  virtual size_t num_calls() const = 0;  // in flight
-  virtual void stop() = 0;               // joins the text threads; every call has ended then
+  virtual const engine::Engine* default_engine() const = 0;  // null until there is one
+  virtual size_t num_calls() const = 0;                      // in flight
+  virtual void stop() = 0;  // joins the text threads; every call has ended then
 };
 
 }  // namespace stet::server
