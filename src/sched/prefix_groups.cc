@@ -163,8 +163,9 @@ void PrefixGroups::emit(uint32_t block_tokens, StepPlan* plan) {
     uint32_t& place = place_of_[entry.group];
     if (place == kAlone) {
       place = static_cast<uint32_t>(plan->groups.size());
-      plan->groups.push_back(
-          {.leader = seq, .members = {}, .shared_tokens = depths_[entry.group] * block_tokens});
+      // Blocks of the product are whole tiles; those of a simulated pool may be less.
+      const uint32_t shared_tokens = depths_[entry.group] * block_tokens / kTile * kTile;
+      plan->groups.push_back({.leader = seq, .members = {}, .shared_tokens = shared_tokens});
     }
     plan->groups[place].members.push_back(seq);
   }

@@ -18,7 +18,8 @@ namespace stet::sched {
 // are scratch space: the same view and plan give the same groups. Owned by the step thread.
 class PrefixGroups {
  public:
-  static constexpr uint32_t kMinSharedTokens = 4 * 64;
+  static constexpr uint32_t kTile = 64;
+  static constexpr uint32_t kMinSharedTokens = 4 * kTile;
 
   // Fills plan->groups from the running sequences that the plan gives one position. Every block of
   // their tables is looked at once at most, and only of those that agree at kMinSharedTokens.
