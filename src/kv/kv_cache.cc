@@ -238,12 +238,26 @@ void KvCache::publish_up_to(Entry& e, std::span<const uint32_t> token_ids, uint3
   }
 }
 
+// After a collision a forked sibling may hold the block below a copy of its parent that was never
+// published; in the index it would outlive its parent. Blocks that are shared and unpublished are
+// rare: what is forked from has been published, unless it collided.
+bool KvCache::held_below_another_parent(const Entry& e, uint32_t index) const {
+  if (index == 0 || pool_.refs(e.table[index]) == 1) {
+    return false;
+  }
+  return std::any_of(entries_.begin(), entries_.end(), [&](const auto& item) {
+    const std::vector<BlockId>& table = item.second->table;
+    return table.size() > index && table[index] == e.table[index] &&
+           table[index - 1] != e.table[index - 1];
+  });
+}
+
 bool KvCache::swap_or_insert(Entry& e, uint32_t index, std::span<const uint32_t> token_ids) {
   ChainBlock block = chain_block(e, index, token_ids);
   block.parent = index == 0 ? kNoBlock : e.table[index - 1];
   const BlockId other = index_.find(block);
   if (other == kNoBlock) {
-    if (!index_.insert(e.table[index], block)) {
+    if (held_below_another_parent(e, index) || !index_.insert(e.table[index], block)) {
       return false;
     }
     pool_.set_published(e.table[index]);

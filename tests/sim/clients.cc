@@ -281,22 +281,29 @@ void Clients::check_at_end(const engine::EngineCore& core) {
   check_order_of_start();
 }
 
+// Of the tokens that `mine` begins with, how many one of the other's choices may come to know too.
+size_t Clients::shared_tokens(const Client& other, const Request& mine) {
+  std::vector<uint32_t> first = mine.prompt_token_ids;
+  first.insert(first.end(), mine.output_token_ids.begin(), mine.output_token_ids.end());
+  size_t longest = 0;
+  for (const Choice& choice : other.choices) {
+    std::vector<uint32_t> known = other.plan->request.prompt_token_ids;
+    known.insert(known.end(), choice.expected.output_token_ids.begin(),
+                 choice.expected.output_token_ids.end());
+    const auto [a, b] = std::mismatch(known.begin(), known.end(), first.begin(), first.end());
+    longest = std::max<size_t>(longest, static_cast<size_t>(a - known.begin()));
+  }
+  return longest;
+}
+
 // Cached tokens must have been computed for somebody of the same namespace.
 void Clients::check_cached(const Client& c) {
   const Request& mine = c.plan->request;
   size_t longest = 0;
   for (const Client& other : clients_) {
-    if (other.id.v == 0 || &other == &c ||
-        other.plan->request.cache_namespace != mine.cache_namespace) {
-      continue;
-    }
-    for (const Choice& choice : other.choices) {
-      std::vector<uint32_t> known = other.plan->request.prompt_token_ids;
-      known.insert(known.end(), choice.expected.output_token_ids.begin(),
-                   choice.expected.output_token_ids.end());
-      const auto [a, b] = std::mismatch(known.begin(), known.end(), mine.prompt_token_ids.begin(),
-                                        mine.prompt_token_ids.end());
-      longest = std::max<size_t>(longest, static_cast<size_t>(a - known.begin()));
+    if (other.id.v != 0 && &other != &c &&
+        other.plan->request.cache_namespace == mine.cache_namespace) {
+      longest = std::max(longest, shared_tokens(other, mine));
     }
   }
   if (c.end.cached_prompt_tokens > longest) {
@@ -305,22 +312,20 @@ void Clients::check_cached(const Client& c) {
 }
 
 // Whoever parked, has another priority, missed its TTFT target or may have followed a prefix that
-// somebody else computed.
+// somebody else computed - anybody's, where hashes collide.
 bool Clients::may_be_overtaken(const Client& c) const {
   const Request& mine = c.plan->request;
   const uint64_t target =
       mine.ttft_target_us != 0 ? mine.ttft_target_us : world_->options.ttft_target_us;
   const bool late =
       target != 0 && c.end.times.first_scheduled_us >= c.end.times.submitted_us + target;
-  if (c.has_parked || mine.priority_class != 4 || late) {
+  const bool anybody_may_follow =
+      world_->short_hash && world_->options.min_follow_tokens < (1U << 20);
+  if (c.has_parked || mine.priority_class != 4 || late || anybody_may_follow) {
     return true;
   }
   return std::any_of(clients_.begin(), clients_.end(), [&](const Client& other) {
-    const std::vector<uint32_t>& theirs = other.plan->request.prompt_token_ids;
-    const auto shared = std::mismatch(theirs.begin(), theirs.end(), mine.prompt_token_ids.begin(),
-                                      mine.prompt_token_ids.end());
-    return &other != &c &&
-           static_cast<size_t>(shared.first - theirs.begin()) >= world_->options.min_follow_tokens;
+    return &other != &c && shared_tokens(other, mine) >= world_->options.min_follow_tokens;
   });
 }
 

@@ -147,6 +147,7 @@ class KvCache {
   BlockId first_leaf(BlockId block) const;  // from there on in the eviction order
   void announce(Entry& e);
   void withdraw(Entry& e, uint32_t end_block);
+  bool held_below_another_parent(const Entry& e, uint32_t index) const;
   bool swap_or_insert(Entry& e, uint32_t index, std::span<const uint32_t> token_ids);
   void emit(StepBatch* batch, KvOpKind kind, SeqId seq, uint32_t first,
             std::span<const BlockId> slots);
