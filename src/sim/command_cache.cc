@@ -46,7 +46,7 @@ int CacheCommand::run() const {
       machine->name.c_str());
   std::string table = row("bound: infinite cache", bounds.infinite, bounds) +
                       row("bound: Belady, arrival order", bounds.belady, bounds) +
-                      row("bound: LRU, arrival order", bounds.lru, bounds);
+                      row("model: LRU, arrival order", bounds.lru, bounds);
   std::fputs(table.c_str(), stdout);
   for (const char* policy : {"past_future", "prefix_group"}) {
     for (const kv::Eviction eviction : {kv::Eviction::kLru, kv::Eviction::kFuture}) {

@@ -96,6 +96,9 @@ RunResult run(const std::shared_ptr<const model::Model>& model,
   engine::EngineOptions options;
   options.policy = setting.policy;
   options.prefix_cache = setting.prefix_cache;
+  options.eviction = setting.eviction;
+  options.ttft_target_us = setting.ttft_target_us;
+  options.itl_target_us = setting.itl_target_us;
   options.chunk_cap = setting.chunk_cap;
   options.queue_timeout_us = 600'000'000;
   options.max_queued_prompt_tokens = 1u << 30;
@@ -274,6 +277,24 @@ std::vector<Setting> all_settings(const kernels::KernelTable* table) {
              s.together = true;
              s.prefix_cache = true;
              s.misleading_hints = true;
+             s.num_threads = 2;
+           }),
+      make("grouped, late, cut to a target",
+           [](Setting& s) {
+             s.policy = "prefix_group";
+             s.ttft_target_us = 1;
+             s.itl_target_us = 1;
+             s.together = true;
+             s.prefix_cache = true;
+           }),
+      make("grouped, evicting what is used last",
+           [](Setting& s) {
+             s.policy = "prefix_group";
+             s.eviction = kv::Eviction::kFuture;
+             s.pool_tokens = 1024;
+             s.together = true;
+             s.prefix_cache = true;
+             s.twice = true;
              s.num_threads = 2;
            }),
       make("virtual",

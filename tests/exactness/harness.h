@@ -11,6 +11,7 @@
 #include "stet/engine_types/request.h"
 #include "stet/executor/kv_memory.h"
 #include "stet/kernels/kernel_table.h"
+#include "stet/kv/kv_cache.h"
 #include "stet/model/model.h"
 
 namespace stet::exactness {
@@ -28,6 +29,9 @@ struct Setting {
   bool twice =
       false;  // the same requests a second time; the second answers count (warm prefix cache)
   std::string policy = "fcfs_conservative";
+  kv::Eviction eviction = kv::Eviction::kLru;
+  uint64_t ttft_target_us = 0;  // 1: every request is late, so the order is another one
+  uint64_t itl_target_us = 0;   // 1: every step is cut to the least of prefill
   executor::KvMode kv_mode = executor::KvMode::kPaged;
   bool guard_kv = false;     // virtual: addresses that were given up fault
   uint64_t kv_max_maps = 0;  // virtual: so few that paged and virtual sequences share batches
