@@ -31,10 +31,12 @@ WaitingByReason EngineCore::waiting_by_reason() const {
   if (view_.waiting.empty() && view_.running.size() >= max_running_) {
     return {.running_limit = n};  // nobody was shown to admission
   }
+  const uint32_t followers = std::min(totals_.num_following, n);
+  const uint32_t others = n - followers;
   switch (scheduler_.admission_stop()) {
-    case sched::AdmissionStop::kMemory: return {.memory = n};
-    case sched::AdmissionStop::kRunning: return {.running_limit = n};
-    case sched::AdmissionStop::kTokenBudget: return {.step_budget = n};
+    case sched::AdmissionStop::kMemory: return {.memory = others, .sibling = followers};
+    case sched::AdmissionStop::kRunning: return {.running_limit = others, .sibling = followers};
+    case sched::AdmissionStop::kTokenBudget: return {.step_budget = others, .sibling = followers};
     case sched::AdmissionStop::kQueueEmpty: break;
   }
   return {.sibling = n};

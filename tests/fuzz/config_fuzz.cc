@@ -25,7 +25,7 @@ std::vector<std::string> kernel_table_names() {
   return {"avx2", "scalar"};
 }
 std::vector<std::string> policy_names() {
-  return {"fcfs_conservative", "fcfs_aggressive"};
+  return {"past_future", "aggressive"};  // the default must be among them
 }
 std::vector<std::string> kv_mode_names() {
   return {"paged", "virtual"};
