@@ -1,6 +1,7 @@
 #include "src/engine/engine_metrics.h"
 
 #include <algorithm>
+#include <iterator>
 #include <vector>
 
 namespace stet::engine {
@@ -141,7 +142,7 @@ void EngineMetrics::make_steps(obs::Metrics* r, const obs::Labels& labels) {
   forecast_peak_ =
       r->gauge("stet_kv_forecast_peak_blocks",
                "blocks that the running sequences are expected to hold at most", labels);
-  for (size_t i = 0; i < step_error_.size(); ++i) {
+  for (size_t i = 0; i < std::size(kErrorQuantiles); ++i) {
     step_error_[i] = r->gauge("stet_step_prediction_error_ratio",
                               "|actual - predicted| / predicted of the last 256 steps",
                               with(labels, "quantile", kErrorQuantileNames[i]));
@@ -295,7 +296,7 @@ void EngineMetrics::on_step(const StepRecord& record) {
 }
 
 void EngineMetrics::on_step_model(const sched::StepTimeModel& model) {
-  for (size_t i = 0; i < step_error_.size(); ++i) {
+  for (size_t i = 0; i < std::size(kErrorQuantiles); ++i) {
     step_error_[i].set(model.error_quantile(kErrorQuantiles[i]));
   }
   const sched::StepCoefficients& c = model.coefficients();
