@@ -11,7 +11,7 @@ struct WaitingByReason {
   uint32_t memory = 0;
   uint32_t running_limit = 0;  // max_running, or the backend's sequences
   uint32_t step_budget = 0;    // no position of the step was left
-  uint32_t sibling = 0;        // choices and prompts that wait for a prefix which another is computing
+  uint32_t sibling = 0;  // choices and prompts that wait for a prefix which another is computing
 };
 
 struct StepRecord {
