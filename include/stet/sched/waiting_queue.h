@@ -65,7 +65,6 @@ class WaitingQueue final : public kv::UseOrder {
   SeqId before(SeqId seq) const override;
 
   bool contains(SeqId seq) const { return items_.count(seq) != 0; }
-  bool is_late(SeqId seq) const { return items_.at(seq).place.late; }
   size_t size() const { return order_.size(); }
   bool empty() const { return order_.empty(); }
   size_t num_late() const { return num_late_; }
