@@ -232,7 +232,8 @@ void EngineCore::add_running_to_view() {
          .num_preemptions = s->num_preemptions,
          .itl_target_us = itl_target_us(*s),
          .output = output_state(*s),
-         .table = kv_->table(s->id)});
+         .table = kv_->table(s->id),
+         .num_shared_blocks = kv_->num_shared_blocks_of(s->id)});
   }
 }
 

@@ -173,7 +173,9 @@ Stage EngineCore::stage_of(const RequestState& state) const {
 
 void EngineCore::deliver() {
   if (!events_.empty()) {
+    const size_t num_events = events_.size();
     sink_->on_events(std::exchange(events_, {}));
+    events_.reserve(num_events);  // the next step will have about as many
   }
 }
 

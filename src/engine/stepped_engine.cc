@@ -12,6 +12,7 @@ class CoreStepper final : public SteppedEngine {
   explicit CoreStepper(std::unique_ptr<EngineCore> core) : core_(std::move(core)) {}
 
   Submission submit(Request request) override { return core_->submit(std::move(request)); }
+  void cancel(RequestId request) override { core_->push(CommandKind::kCancel, request); }
   bool step() noexcept override { return core_->step(); }
   EngineStats stats() const override { return core_->stats(); }
   const StepPlan& last_plan() const override { return core_->last_plan(); }

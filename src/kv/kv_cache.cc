@@ -67,6 +67,14 @@ uint32_t KvCache::num_exclusive_blocks_of(SeqId seq) const {
       std::count_if(table.begin(), table.end(), [&](BlockId b) { return pool_.refs(b) == 1; }));
 }
 
+// Whoever holds a block holds those before it, so references never grow along a table.
+uint32_t KvCache::num_shared_blocks_of(SeqId seq) const {
+  const std::vector<BlockId>& table = entry(seq).table;
+  const auto end = std::partition_point(table.begin(), table.end(),
+                                        [&](BlockId b) { return pool_.refs(b) > 1; });
+  return static_cast<uint32_t>(end - table.begin());
+}
+
 // ---- prefix hits
 
 // The chain down to `index` is hashed once per sequence.
@@ -205,15 +213,15 @@ void KvCache::append_hit(SeqId seq, std::vector<BlockId>* blocks) const {
 
 void KvCache::complete_step(uint64_t step) {
   completed_step_ = step;
-  while (!in_flight_.empty() && in_flight_.front().step <= step) {
-    const Range range = in_flight_.front();
-    in_flight_.pop_front();
+  auto range = in_flight_.begin();
+  for (; range != in_flight_.end() && range->step <= step; ++range) {
     // Released or removed while in flight: nothing of it is kept.
-    const auto it = entries_.find(range.seq);
-    if (it != entries_.end() && it->second->incarnation == range.incarnation) {
-      it->second->num_computed = range.end_pos;
+    const auto it = entries_.find(range->seq);
+    if (it != entries_.end() && it->second->incarnation == range->incarnation) {
+      it->second->num_computed = range->end_pos;
     }
   }
+  in_flight_.erase(in_flight_.begin(), range);
   pool_.fence_passed(step);
 }
 

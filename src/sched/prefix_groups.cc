@@ -61,10 +61,11 @@ void PrefixGroups::collect(const SchedView& view, const StepPlan& plan) {
       STET_CHECK(++tried < view.running.size(), "whoever is not admitted runs already");
     }
     const RunningSeq& s = view.running[at];
+    const std::span<const BlockId> shared = s.shared_blocks();
     const size_t num_full =
-        std::min<size_t>(s.num_computed_tokens / view.block_tokens, s.table.size());
+        std::min<size_t>(s.num_computed_tokens / view.block_tokens, shared.size());
     if (num_full >= min_blocks_) {
-      entries_.push_back({.blocks = s.table.first(num_full), .order = i});
+      entries_.push_back({.blocks = shared.first(num_full), .order = i});
     }
   }
 }

@@ -87,6 +87,17 @@ TEST_F(KvCacheTest, ARepeatedPromptSharesItsFullBlocks) {
   sound();
 }
 
+TEST_F(KvCacheTest, SharedBlocksAreTheFirstOnesOfATable) {
+  make(16);
+  prefill(SeqId{1}, tokens(3 * kBlockTokens));
+  EXPECT_EQ(kv_->num_shared_blocks_of(SeqId{1}), 0u);
+  prefill(SeqId{2}, tokens(4 * kBlockTokens));  // hits all three
+  EXPECT_EQ(kv_->num_shared_blocks_of(SeqId{1}), 3u);
+  EXPECT_EQ(kv_->num_shared_blocks_of(SeqId{2}), 3u);
+  kv_->release(SeqId{1});
+  EXPECT_EQ(kv_->num_shared_blocks_of(SeqId{2}), 0u);
+}
+
 TEST_F(KvCacheTest, AHitLeavesAtLeastOnePositionToCompute) {
   make(8);
   prefill(SeqId{1}, tokens(16));

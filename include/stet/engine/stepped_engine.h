@@ -25,6 +25,7 @@ class SteppedEngine {
   virtual ~SteppedEngine() = default;
 
   virtual Submission submit(Request request) = 0;
+  virtual void cancel(RequestId request) = 0;  // honoured at the next step border
   // Plans, commits, submits to the backend, waits for it, applies. False: there was nothing to
   // compute.
   virtual bool step() noexcept = 0;

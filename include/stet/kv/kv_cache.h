@@ -12,7 +12,6 @@
 #pragma once
 
 #include <cstdint>
-#include <deque>
 #include <memory>
 #include <span>
 #include <unordered_map>
@@ -108,6 +107,8 @@ class KvCache {
   uint32_t num_blocks_of(SeqId seq) const;
   uint32_t num_exclusive_blocks_of(
       SeqId seq) const;  // blocks that its release would make available
+  // Of its table, the first so many that others hold too.
+  uint32_t num_shared_blocks_of(SeqId seq) const;
   uint32_t num_available() const { return pool_.num_available(); }
   const BlockCounts& counts() const { return pool_.counts(); }
   uint32_t block_tokens() const { return options_.block_tokens; }
@@ -162,7 +163,7 @@ class KvCache {
   // Blocks that sequences with a table hold, are computing and have not published: how many, by the
   // head of their chain hash.
   std::unordered_map<uint64_t, uint32_t> computing_;
-  std::deque<Range> in_flight_;
+  std::vector<Range> in_flight_;  // steps ascend; at most two of them
   std::vector<KvOp> pending_ops_;
   std::vector<BlockId> pending_slots_;
   std::vector<int32_t> ref_change_;  // scratch of Trial, all zero between commits

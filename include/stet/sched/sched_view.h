@@ -2,6 +2,7 @@
 // anywhere.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <span>
 
@@ -42,6 +43,12 @@ struct RunningSeq {
   uint64_t itl_target_us = 0;  // longest gap between two of its tokens; 0 = none
   OutputState output{};
   std::span<const BlockId> table{};  // its blocks; absent: none of them is shared
+  // Of these, the first so many that others hold too: whoever holds a block holds those before it.
+  uint32_t num_shared_blocks = UINT32_MAX;  // at least; more than the table has = not known
+
+  std::span<const BlockId> shared_blocks() const {
+    return table.first(std::min<size_t>(num_shared_blocks, table.size()));
+  }
 };
 
 // A sequence that wants to start or to resume.

@@ -11,6 +11,22 @@ namespace {
 constexpr float kDeviations = 2.0f;
 constexpr uint32_t kNumLinear = 4;
 constexpr double kPerOctave = 5.0;
+
+// Parameters that do not overlap: g++ makes vectors of these loops then.
+void add_moments(float held, const float* __restrict alive, const float* __restrict steps,
+                 float* __restrict mean, float* __restrict variance) {
+  for (uint32_t k = 0; k < kNumHorizons; ++k) {
+    const float tokens = held + steps[k];
+    const float expected = tokens * alive[k];
+    mean[k] += expected;
+    variance[k] += expected * tokens * (1.0f - alive[k]);
+  }
+}
+void note_alive(const float* __restrict alive, float* __restrict absent) {
+  for (uint32_t k = 0; k < kNumHorizons; ++k) {
+    absent[k] *= 1.0f - alive[k];
+  }
+}
 }  // namespace
 
 HorizonGrid::HorizonGrid() {
@@ -45,23 +61,22 @@ uint32_t fill_alive(const SeqMemory& s, const HorizonGrid& grid, HorizonRow* ali
     std::fill_n(alive->begin(), num_alive, 1.0f);
     return num_alive;
   }
+  // Two loops over all horizons, the first without a branch, so that it becomes vectors.
+  std::array<uint32_t, kNumHorizons> bucket;
+  for (uint32_t k = 0; k < kNumHorizons; ++k) {
+    const uint32_t t = std::max(grid.step(k), s.first_token_step);
+    bucket[k] = length_bucket(s.num_outputs + (t - s.first_token_step));
+  }
   const float scale = 1.0f / s.lengths->at(s.num_outputs);
   for (uint32_t k = 0; k < num_alive; ++k) {
-    const uint32_t t = grid.step(k);
-    const uint32_t grown = t > s.first_token_step ? t - s.first_token_step : 0;
-    (*alive)[k] = s.lengths->at(s.num_outputs + grown) * scale;
+    (*alive)[k] = s.lengths->alive[bucket[k]] * scale;
   }
   return num_alive;
 }
 
 void HorizonSums::add(float held, const HorizonRow& alive, uint32_t num_alive,
                       const HorizonRow& steps) {
-  for (uint32_t k = 0; k < kNumHorizons; ++k) {
-    const float tokens = held + steps[k];
-    const float expected = tokens * alive[k];
-    mean_[k] += expected;
-    variance_[k] += expected * tokens * (1.0f - alive[k]);
-  }
+  add_moments(held, alive.data(), steps.data(), mean_.data(), variance_.data());
   num_ending_[num_alive] += 1.0f;
   held_ending_[num_alive] += held;
 }
@@ -125,10 +140,7 @@ uint32_t SharedNodes::add(std::span<const BlockId> table, const HorizonRow& aliv
           num_blocks;  // unequal stretches cannot be; if they were, counting twice is the safe side
       continue;
     }
-    HorizonRow& absent = nodes_[index - 1].absent;
-    for (uint32_t k = 0; k < kNumHorizons; ++k) {
-      absent[k] *= 1.0f - alive[k];
-    }
+    note_alive(alive.data(), nodes_[index - 1].absent.data());
   }
   return num_alone * block_tokens_;
 }

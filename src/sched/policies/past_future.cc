@@ -58,6 +58,8 @@ class PastFutureAdmission final : public AdmissionPolicy {
     uint32_t max_blocks = 0;
     uint32_t num_preemptions = 0;
     std::span<const BlockId> table{};
+    bool joined = false;    // within this plan
+    size_t num_shared = 0;  // of the table, the first so many that others may hold too
   };
   template <class Seq>
   SeqMemory describe(const Seq& s) const;
@@ -68,6 +70,7 @@ class PastFutureAdmission final : public AdmissionPolicy {
   uint32_t prefill_rate(size_t num_sequences) const;
   size_t index_of(const WaitingSeq& candidate) const;
   void join(const WaitingSeq& candidate, size_t index);
+  void count_holder(std::span<const BlockId> blocks);
   void build();
 
   const std::unique_ptr<MemoryEstimator> estimator_;
@@ -178,7 +181,8 @@ void PastFutureAdmission::load() {
                        .num_wanted = s.num_known_tokens - s.num_computed_tokens,
                        .max_blocks = s.max_blocks,
                        .num_preemptions = s.num_preemptions,
-                       .table = s.table});
+                       .table = s.table,
+                       .num_shared = s.shared_blocks().size()});
   }
 }
 
@@ -190,6 +194,12 @@ size_t PastFutureAdmission::index_of(const WaitingSeq& candidate) const {
   return static_cast<size_t>(it - places_.begin());
 }
 
+void PastFutureAdmission::count_holder(std::span<const BlockId> blocks) {
+  for (const BlockId block : blocks) {
+    ++holders_[block];
+  }
+}
+
 void PastFutureAdmission::join(const WaitingSeq& candidate, size_t index) {
   seqs_.insert(seqs_.begin() + static_cast<ptrdiff_t>(index), candidate_);
   places_.insert(places_.begin() + static_cast<ptrdiff_t>(index),
@@ -197,16 +207,27 @@ void PastFutureAdmission::join(const WaitingSeq& candidate, size_t index) {
                   .num_wanted = candidate.num_known_tokens - candidate.first_pos,
                   .max_blocks = candidate.max_blocks,
                   .num_preemptions = candidate.num_preemptions,
-                  .table = candidate.table});
+                  .table = candidate.table,
+                  .joined = true,
+                  .num_shared = candidate.table.size()});
 }
 
 // Shared blocks come first in a table: whoever holds a block holds those before it. Only these
-// concern the estimator.
+// concern the estimator. The view says which they are among the running; those who join share more.
 void PastFutureAdmission::build() {
   holders_.begin(view_->num_blocks);
   for (const Place& place : places_) {
-    for (const BlockId block : place.table) {
-      ++holders_[block];
+    if (place.joined) {
+      count_holder(place.table);
+    }
+  }
+  for (const Place& place : places_) {
+    if (!place.joined) {
+      size_t n = place.num_shared;
+      while (n < place.table.size() && holders_[place.table[n]] > 0) {
+        ++n;
+      }
+      count_holder(place.table.first(n));
     }
   }
   for (size_t i = 0; i < seqs_.size(); ++i) {
