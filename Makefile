@@ -61,7 +61,7 @@ exactness-model: test-build models ## the exactness suite on SmolLM2 (two minute
 	@scripts/test.sh $(RELEASE) "" -R '^exactness_model\.' --verbose
 
 FUZZ_SECONDS ?= 60
-fuzz: deps ## every fuzz target for FUZZ_SECONDS (60) each
+fuzz: deps ## all fuzz targets at once for FUZZ_SECONDS (60)
 	@docker/deps.sh install test check
 	@scripts/fuzz.sh $(FUZZ_SECONDS) $(JOBS)
 

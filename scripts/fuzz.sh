@@ -1,5 +1,5 @@
 #!/bin/sh
-# Builds the libFuzzer targets with clang and runs each for SECONDS, JOBS at a time. A finding prints its log and fails.
+# Builds the libFuzzer targets with clang, JOBS at a time, and runs all at once for SECONDS. A finding prints its log and fails.
 #   scripts/fuzz.sh SECONDS JOBS
 set -eu
 if [ "$1" = one ]; then # one SECONDS TARGET: called below, in parallel
@@ -27,5 +27,5 @@ cmake --preset fuzz >/dev/null
 targets=$(ninja -C build/fuzz -t targets all | sed -n 's/^\([a-z_]*_fuzz\): phony$/\1/p' | grep -v '^cmake_')
 [ -n "$targets" ] || { echo "fuzz.sh: no fuzz targets found" >&2; exit 70; }
 cmake --build build/fuzz -j "$jobs" --target $targets
-echo "fuzzing, $seconds s each, $jobs at a time: $(echo $targets)"
-printf '%s\n' $targets | xargs -P "$jobs" -I {} sh scripts/fuzz.sh one "$seconds" {}
+echo "fuzzing for $seconds s: $(echo $targets)"
+printf '%s\n' $targets | xargs -P 0 -I {} sh scripts/fuzz.sh one "$seconds" {}

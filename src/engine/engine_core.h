@@ -84,6 +84,7 @@ class EngineCore {
   void start_request(Request request, uint64_t submitted_us);
   void enqueue(Sequence& s, bool returned, uint64_t now);
   void dequeue(Sequence& s);
+  uint64_t ttft_target_us(const Request& request) const;
   uint64_t late_at(const RequestState& state) const;
   void cancel_request(RequestId id, uint64_t ordered_us, uint64_t now);
   void finish_choice(RequestId id, uint32_t choice);

@@ -38,7 +38,12 @@ void EngineCore::start_request(Request request, uint64_t submitted_us) {
   auto state = std::make_unique<RequestState>();
   state->prompt_len = static_cast<uint32_t>(request.prompt_token_ids.size());
   state->order_key =
-      policy_.order->key({.arrival_us = submitted_us, .priority_class = request.priority_class});
+      policy_.order->key({.arrival_us = submitted_us,
+                          .priority_class = request.priority_class,
+                          .ttft_target_us = ttft_target_us(request),
+                          .prefill_us = static_cast<uint64_t>(learned_.step_time.predict_us(
+                              {.num_tokens = state->prompt_len,
+                               .chunk_context = sched::attended(0, state->prompt_len)}))});
   state->length_class = learned_.lengths.class_of(request.tenant, state->prompt_len);
   state->times.submitted_us = submitted_us;
   state->num_unfinished = request.num_choices;
@@ -83,12 +88,17 @@ void EngineCore::start_request(Request request, uint64_t submitted_us) {
   }
 }
 
-// When a request that has no token yet can no longer meet its TTFT target. BATCH ones have none.
+// 0 = none; BATCH requests have none.
+uint64_t EngineCore::ttft_target_us(const Request& request) const {
+  const uint64_t asked = request.ttft_target_us;
+  const bool batch = request.service_class == ServiceClass::kBatch;
+  return batch ? 0 : (asked != 0 ? asked : options_.ttft_target_us);
+}
+
+// When a request that has no token yet can no longer meet its TTFT target.
 uint64_t EngineCore::late_at(const RequestState& state) const {
-  const uint64_t asked = state.request.ttft_target_us;
-  const uint64_t target = asked != 0 ? asked : options_.ttft_target_us;
-  const bool none = target == 0 || state.times.first_token_us != 0 ||
-                    state.request.service_class == ServiceClass::kBatch;
+  const uint64_t target = ttft_target_us(state.request);
+  const bool none = target == 0 || state.times.first_token_us != 0;
   return none ? UINT64_MAX : state.times.submitted_us + target;
 }
 

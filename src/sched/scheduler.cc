@@ -244,8 +244,11 @@ AdmissionStop Scheduler::plan_admissions(StepPlan* plan) {
     if (plan->admitted.size() >= max_admitted) {
       return AdmissionStop::kRunning;
     }
-    if (policy_->admission->fits(c, pool_) == Verdict::kWait ||
-        c.num_unreferenced_blocks > pool_.num_available) {
+    const Verdict verdict = policy_->admission->fits(c, pool_);
+    if (verdict == Verdict::kWaitForTime) {
+      return AdmissionStop::kTokenBudget;
+    }
+    if (verdict == Verdict::kWait || c.num_unreferenced_blocks > pool_.num_available) {
       return AdmissionStop::kMemory;
     }
     const uint32_t available = pool_.num_available - c.num_unreferenced_blocks;

@@ -8,7 +8,6 @@ namespace stet::sched {
 namespace {
 
 // Of a target: the rest is for what a step does beside the device, and for the model's error.
-constexpr double kShareOfTarget = 0.8;
 // No budget beyond so many times the largest step that the model has seen: what it says further
 // out is an extrapolation.
 constexpr uint32_t kGrowth = 2;
@@ -89,8 +88,7 @@ TokenBudget token_budget(const SchedView& view, const StepTimeModel& model) {
   if (load.itl_target_us == 0) {
     return budget;
   }
-  budget.itl_limit_us =
-      static_cast<uint64_t>(kShareOfTarget * static_cast<double>(load.itl_target_us));
+  budget.itl_limit_us = itl_limit_us(load.itl_target_us);
   const uint32_t known = std::max(kGrowth * model.largest_step_tokens(), num_decodes) - num_decodes;
   const uint32_t n =
       prefill_within(model, load, static_cast<double>(budget.itl_limit_us), std::min(most, known));

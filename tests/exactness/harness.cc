@@ -297,6 +297,14 @@ std::vector<Setting> all_settings(const kernels::KernelTable* table) {
              s.twice = true;
              s.num_threads = 2;
            }),
+      make("by slack, preempted",
+           [](Setting& s) {
+             s.policy = "sla";
+             s.pool_tokens = 704;
+             s.ttft_target_us = 1;
+             s.together = true;
+             s.misleading_hints = true;
+           }),
       make("virtual",
            [](Setting& s) {
              s.kv_mode = executor::KvMode::kVirtual;

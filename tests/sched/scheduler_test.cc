@@ -17,8 +17,7 @@ TEST(Policies, AnUnknownNameIsAnsweredWithTheNamesThereAre) {
   EXPECT_EQ(made.status().code(), StatusCode::kInvalidArgument);
   EXPECT_EQ(made.status().message(),
             "policy 'lottery' does not exist; expected one of: fcfs_conservative, aggressive, "
-            "past_future, "
-            "past_future_sampled, prefix_group");
+            "past_future, past_future_sampled, prefix_group, sla");
 }
 
 TEST(Policies, AClassIsWorthThirtySecondsOfWaiting) {

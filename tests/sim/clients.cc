@@ -330,8 +330,11 @@ bool Clients::may_be_overtaken(const Client& c) const {
 }
 
 // Otherwise nobody who came later starts earlier - or, under a policy that groups, nobody of a
-// later window of the same service class.
+// later window of the same service class. Under `sla` time is what decides.
 void Clients::check_order_of_start() {
+  if (world_->options.policy == "sla") {
+    return;  // by slack, not by arrival
+  }
   const bool groups = world_->options.policy == "prefix_group";
   const auto window = [&](const Client* c) {
     const uint64_t at = c->end.times.submitted_us;

@@ -264,7 +264,7 @@ void give_true_lengths(WorldConfig* world) {
 
 bool predicts(const WorldConfig& world) {
   return world.options.policy.rfind("past_future", 0) == 0 ||
-         world.options.policy == "prefix_group";
+         world.options.policy == "prefix_group" || world.options.policy == "sla";
 }
 
 const char* planted_name(Planted planted) {

@@ -20,6 +20,8 @@ namespace stet::sched {
 struct OrderInput {
   uint64_t arrival_us = 0;
   uint8_t priority_class = 4;
+  uint64_t ttft_target_us = 0;  // 0 = none
+  uint64_t prefill_us = 0;      // predicted, of the whole prompt with the machine to itself
 };
 class OrderPolicy {
  public:
@@ -29,7 +31,11 @@ class OrderPolicy {
   virtual bool groups_prefixes() const { return false; }
 };
 
-enum class Verdict : uint8_t { kAdmit, kWait };
+enum class Verdict : uint8_t {
+  kAdmit,
+  kWait,         // for memory
+  kWaitForTime,  // a step with it would take too long for somebody
+};
 
 // The pool as it stands within the plan under construction, in blocks.
 struct PoolState {

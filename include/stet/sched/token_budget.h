@@ -14,6 +14,10 @@ namespace stet::sched {
 class StepTimeModel;
 
 inline constexpr uint32_t kLeastPrefillTokens = 64;
+// How long a step may be predicted to take for an ITL target.
+inline uint64_t itl_limit_us(uint64_t itl_target_us) {
+  return itl_target_us / 5 * 4;
+}
 
 struct TokenBudget {
   uint32_t num_tokens = 0;            // of this step, decodes included

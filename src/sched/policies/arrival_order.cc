@@ -12,11 +12,7 @@ constexpr uint64_t kFirstClass = 7;
 
 class ArrivalOrder : public OrderPolicy {
  public:
-  uint64_t key(const OrderInput& request) const override {
-    const uint64_t priority =
-        request.priority_class < kFirstClass ? request.priority_class : kFirstClass;
-    return request.arrival_us + (kFirstClass - priority) * kAgeStepUs;
-  }
+  uint64_t key(const OrderInput& request) const override { return aged_arrival_us(request); }
 };
 
 class PrefixOrder final : public ArrivalOrder {
@@ -25,6 +21,12 @@ class PrefixOrder final : public ArrivalOrder {
 };
 
 }  // namespace
+
+uint64_t aged_arrival_us(const OrderInput& request) {
+  const uint64_t priority =
+      request.priority_class < kFirstClass ? request.priority_class : kFirstClass;
+  return request.arrival_us + (kFirstClass - priority) * kAgeStepUs;
+}
 
 std::unique_ptr<OrderPolicy> prefix_order() {
   return std::make_unique<PrefixOrder>();

@@ -313,11 +313,10 @@ bool PastFutureAdmission::keeps_promises(const WaitingSeq& candidate) const {
 class LeastRecompute final : public VictimPolicy {
  public:
   VictimKey key(const RunningSeq& seq) const override {
-    const uint32_t n = std::min(seq.num_preemptions, kMostPreemptions);
     // Blocks that others hold too stay where they are: neither freed nor computed again. Who frees
     // nothing yields last.
     const uint64_t lost = seq.num_exclusive_blocks;
-    return {.protection = n < kProtectedAfterPreemptions ? 0U : n,
+    return {.protection = protection_of(seq),
             .cost = lost == 0 ? std::numeric_limits<uint64_t>::max() : lost};
   }
 };
@@ -330,6 +329,14 @@ Policy make(std::string_view name, std::unique_ptr<MemoryEstimator> estimator) {
 }
 
 }  // namespace
+
+std::unique_ptr<AdmissionPolicy> past_future_admission() {
+  return std::make_unique<PastFutureAdmission>(moments_estimator());
+}
+uint64_t protection_of(const RunningSeq& seq) {
+  const uint32_t n = std::min(seq.num_preemptions, kMostPreemptions);
+  return n < kProtectedAfterPreemptions ? 0U : n;
+}
 
 Policy past_future() {
   return make("past_future", moments_estimator());

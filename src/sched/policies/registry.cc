@@ -16,6 +16,7 @@ constexpr Registered kPolicies[] = {
     {"past_future", past_future},
     {"past_future_sampled", past_future_sampled},
     {"prefix_group", prefix_group},
+    {"sla", sla},
 };
 
 }  // namespace
