@@ -71,8 +71,12 @@ constexpr FieldRow kRows[] = {
      .fallback = "future",
      .rule = ValueRule::kEviction,
      .doc = "Which cached block that nobody holds is given up first. lru: the least recently "
-            "released. future: one that no waiting request will use, least recently released first; "
-            "then the one used last in the order of the queue. Never changes output."},
+            "released. priority: of the least urgent priority class that has used it, then lru. "
+            "cost: the least reuse rate x time to compute it again. ttl: one kept for a follow-up "
+            "that did not come in time, then lru. tail: the end of a chain that is computed again "
+            "within half of scheduler.ttft_target_ms (which must be set), then lru. future: one "
+            "that no waiting request will use, then lru; then the one used last in the order of "
+            "the queue. Never changes output."},
 
     {.path = "compute.threads",
      .fallback = "0",

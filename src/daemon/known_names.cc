@@ -2,7 +2,7 @@
 
 #include "stet/executor/kv_memory.h"
 #include "stet/kernels/kernel_table.h"
-#include "stet/kv/kv_cache.h"
+#include "stet/kv/eviction.h"
 #include "stet/sched/policy.h"
 
 namespace stet::daemon {
@@ -27,7 +27,11 @@ std::vector<std::string> kv_mode_names() {
 }
 
 std::vector<std::string> eviction_names() {
-  return {kv::eviction_name(kv::Eviction::kLru), kv::eviction_name(kv::Eviction::kFuture)};
+  std::vector<std::string> names;
+  for (const kv::Eviction eviction : kv::all_evictions()) {
+    names.emplace_back(kv::eviction_name(eviction));
+  }
+  return names;
 }
 
 }  // namespace stet::daemon

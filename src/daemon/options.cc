@@ -60,9 +60,7 @@ engine::EngineOptions engine_options_of(const config::v1::Config& config) {
   engine::EngineOptions options;
   options.policy = from.policy();
   options.prefix_cache = config.kv().prefix_cache();
-  options.eviction = config.kv().eviction() == kv::eviction_name(kv::Eviction::kFuture)
-                         ? kv::Eviction::kFuture
-                         : kv::Eviction::kLru;
+  options.eviction = kv::find_eviction(config.kv().eviction()).value_or(options.eviction);
   options.max_running = from.max_running();
   options.max_queued_requests = from.max_queued_requests();
   options.max_queued_prompt_tokens = from.max_queued_prompt_tokens();

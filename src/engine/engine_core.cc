@@ -38,6 +38,10 @@ Status check_options(const EngineOptions& options, const executor::BackendInfo& 
   if (options.max_queued_requests == 0) {
     return invalid_argument("max_queued_requests is 0; at least 1 is needed to accept anything");
   }
+  if (options.eviction == kv::Eviction::kTail && options.ttft_target_us == 0) {
+    return invalid_argument(
+        "eviction is tail and ttft_target_us is 0; it needs a target, at least 1");
+  }
   return {};
 }
 

@@ -60,7 +60,7 @@ void EngineCore::start_request(Request request, uint64_t submitted_us) {
     s->token_ids = request.prompt_token_ids;
     s->token_ids.insert(s->token_ids.end(), request.output_token_ids.begin(),
                         request.output_token_ids.end());
-    kv_->add_sequence(s->id, request.cache_namespace);
+    kv_->add_sequence(s->id, request.cache_namespace, request.priority_class);
     sequences_.emplace(s->id, s.get());
     state->choices.push_back(std::move(s));
   }

@@ -188,7 +188,8 @@ void EngineMetrics::make_cache(obs::Metrics* r, const obs::Labels& labels,
   kv_usage_ = {
       r->gauge("stet_kv_usage_ratio", "blocks held by live sequences / all", labels),
       r->gauge("vllm:kv_cache_usage_perc", "blocks held by live sequences / all, 0..1", labels)};
-  constexpr const char* kStates[] = {"free", "private", "shared", "cached", "quarantined"};
+  constexpr const char* kStates[] = {"free",   "private", "shared",
+                                     "cached", "pinned",  "quarantined"};
   for (size_t i = 0; i < kv_blocks_.size(); ++i) {
     kv_blocks_[i] =
         r->gauge("stet_kv_blocks", "blocks by state", with(labels, "state", kStates[i]));
@@ -322,8 +323,8 @@ void EngineMetrics::set_state(const EngineStats& stats, const kv::BlockCounts& b
   }
   waiting_capacity_.set(stats.num_waiting);
   queue_tokens_.set(static_cast<double>(stats.num_waiting_prompt_tokens));
-  const uint32_t states[] = {blocks.free, blocks.priv, blocks.shared, blocks.cached,
-                             blocks.quarantined};
+  const uint32_t states[] = {blocks.free,   blocks.priv,   blocks.shared,
+                             blocks.cached, blocks.pinned, blocks.quarantined};
   for (size_t i = 0; i < kv_blocks_.size(); ++i) {
     kv_blocks_[i].set(states[i]);
   }

@@ -74,7 +74,7 @@ class EngineMetrics {
   std::array<obs::Counter, kNumStages> cancelled_, deadline_missed_;
   obs::Counter prompt_tokens_, cached_tokens_, generation_tokens_, computed_source_, cached_source_;
   obs::Gauge queue_tokens_, waiting_capacity_;
-  std::array<obs::Gauge, 5> kv_blocks_;  // free, private, shared, cached, quarantined
+  std::array<obs::Gauge, 6> kv_blocks_;  // by kv::BlockState
   obs::Gauge kv_aliased_, kv_maps_;
   obs::Counter kv_map_calls_, kv_map_seconds_, kv_fallbacks_;
   executor::KvMemoryStats last_memory_;  // counters as of the last step

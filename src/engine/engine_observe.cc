@@ -8,6 +8,9 @@ namespace {
 
 constexpr uint64_t kForecastPeriodUs = 250'000;
 constexpr uint64_t kModelPeriod = 16;  // steps between two looks at the step-time model's errors
+// Eviction `tail` may cost so much of the TTFT target: the prompt's new tokens and the queue need
+// the rest.
+constexpr double kRecomputeShare = 0.5;
 
 }  // namespace
 
@@ -71,6 +74,11 @@ void EngineCore::observe_step() {
     totals_.step_error_p50 = learned_.step_time.error_quantile(0.5);
     totals_.step_error_p99 = learned_.step_time.error_quantile(0.99);
     metrics_.on_step_model(learned_.step_time);
+    const sched::StepCoefficients& c = learned_.step_time.coefficients();
+    kv_->set_recompute_cost(
+        {.token_us = c.c_us,
+         .context_us = c.q_us,
+         .budget_us = kRecomputeShare * static_cast<double>(options_.ttft_target_us)});
   }
 }
 

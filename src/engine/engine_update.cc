@@ -188,7 +188,7 @@ void EngineCore::publish_stats(uint64_t now) {
   totals_.num_waiting_prompt_tokens = inbox_.num_queued_prompt_tokens();
   totals_.num_blocks = kv_->num_blocks();
   totals_.num_blocks_used = blocks.used();
-  totals_.num_blocks_cached = blocks.cached;
+  totals_.num_blocks_cached = blocks.cached + blocks.pinned;
   totals_.num_blocks_free = blocks.free;
   totals_.block_tokens = kv_->block_tokens();
   totals_.last_step_end_us = now;

@@ -15,21 +15,22 @@ BlockPool::BlockPool(uint32_t num_blocks) : blocks_(num_blocks) {
   counts_.free = num_blocks;
 }
 
-uint32_t& BlockPool::count_of(BlockState state) {
+uint32_t& BlockPool::count_of(BlockCounts* counts, BlockState state) {
   switch (state) {
-    case BlockState::kFree: return counts_.free;
-    case BlockState::kPrivate: return counts_.priv;
-    case BlockState::kShared: return counts_.shared;
-    case BlockState::kCached: return counts_.cached;
+    case BlockState::kFree: return counts->free;
+    case BlockState::kPrivate: return counts->priv;
+    case BlockState::kShared: return counts->shared;
+    case BlockState::kCached: return counts->cached;
+    case BlockState::kPinned: return counts->pinned;
     case BlockState::kQuarantined: break;
   }
-  return counts_.quarantined;
+  return counts->quarantined;
 }
 
 void BlockPool::set_state(BlockId block, BlockState state) {
   Block& b = blocks_[block.v];
-  --count_of(b.state);
-  ++count_of(state);
+  --count_of(&counts_, b.state);
+  ++count_of(&counts_, state);
   b.state = state;
 }
 
@@ -49,9 +50,6 @@ void BlockPool::add_ref(BlockId block) {
   Block& b = blocks_[block.v];
   STET_CHECK(b.refs > 0 || (b.published && b.state != BlockState::kFree),
              "a free block has no content to share");
-  if (b.state == BlockState::kCached) {
-    cached_remove(block);
-  }
   ++b.refs;
   set_state(block, BlockState::kShared);
 }
@@ -77,9 +75,9 @@ void BlockPool::release(BlockId block, uint64_t fence) {
 }
 
 void BlockPool::settle(BlockId block) {
-  if (blocks_[block.v].published) {
-    set_state(block, BlockState::kCached);
-    cached_push_back(block);
+  const Block& b = blocks_[block.v];
+  if (b.published) {
+    set_state(block, b.pins > 0 ? BlockState::kPinned : BlockState::kCached);
   } else {
     set_state(block, BlockState::kFree);
     free_.push_back(block);
@@ -92,7 +90,24 @@ void BlockPool::set_published(BlockId block) {
   set_state(block, BlockState::kShared);
 }
 
-void BlockPool::fence_passed(uint64_t step) {
+void BlockPool::add_pin(BlockId block) {
+  Block& b = blocks_[block.v];
+  STET_CHECK(b.published, "only a published block is pinned");
+  ++b.pins;
+  if (b.state == BlockState::kCached) {
+    set_state(block, BlockState::kPinned);
+  }
+}
+
+void BlockPool::remove_pin(BlockId block) {
+  Block& b = blocks_[block.v];
+  STET_CHECK(b.pins > 0, "unpinned more often than pinned");
+  if (--b.pins == 0 && b.state == BlockState::kPinned) {
+    set_state(block, BlockState::kCached);
+  }
+}
+
+void BlockPool::fence_passed(uint64_t step, std::vector<BlockId>* settled) {
   while (!quarantine_.empty() && quarantine_.front().fence <= step) {
     const Quarantined entry = quarantine_.front();
     quarantine_.pop_front();
@@ -101,48 +116,16 @@ void BlockPool::fence_passed(uint64_t step) {
     // fence.
     if (b.state == BlockState::kQuarantined && b.fence == entry.fence) {
       settle(entry.block);
+      settled->push_back(entry.block);
     }
   }
 }
 
 void BlockPool::reclaim(BlockId block) {
   STET_CHECK(state(block) == BlockState::kCached, "only a cached block is evicted");
-  cached_remove(block);
-  blocks_[block.v].published = blocks_[block.v].wanted = false;
+  blocks_[block.v].published = false;
   set_state(block, BlockState::kFree);
   free_.push_back(block);
-}
-
-void BlockPool::set_wanted(BlockId block, bool wanted) {
-  Block& b = blocks_[block.v];
-  if (b.wanted == wanted) {
-    return;
-  }
-  const bool cached = b.state == BlockState::kCached;
-  if (cached) {
-    cached_remove(block);
-  }
-  b.wanted = wanted;
-  if (cached) {
-    cached_push_back(block);
-  }
-}
-
-void BlockPool::cached_push_back(BlockId block) {
-  Block& b = blocks_[block.v];
-  List& list = cached_[b.wanted ? 1 : 0];
-  b.prev = list.tail;
-  b.next = kNoBlock;
-  (list.tail == kNoBlock ? list.head : blocks_[list.tail.v].next) = block;
-  list.tail = block;
-}
-
-void BlockPool::cached_remove(BlockId block) {
-  Block& b = blocks_[block.v];
-  List& list = cached_[b.wanted ? 1 : 0];
-  (b.prev == kNoBlock ? list.head : blocks_[b.prev.v].next) = b.next;
-  (b.next == kNoBlock ? list.tail : blocks_[b.next.v].prev) = b.prev;
-  b.prev = b.next = kNoBlock;
 }
 
 Status BlockPool::check_lists(std::vector<uint8_t>* seen) const {
@@ -150,16 +133,6 @@ Status BlockPool::check_lists(std::vector<uint8_t>* seen) const {
     if (state(block) != BlockState::kFree || (*seen)[block.v]++ != 0) {
       return internal_error("block " + std::to_string(block.v) +
                             " stands wrongly on the free list");
-    }
-  }
-  for (const bool wanted : {false, true}) {
-    for (BlockId block = cached_[wanted ? 1 : 0].head; block != kNoBlock;
-         block = blocks_[block.v].next) {
-      if (state(block) != BlockState::kCached || blocks_[block.v].wanted != wanted ||
-          (*seen)[block.v]++ != 0) {
-        return internal_error("block " + std::to_string(block.v) +
-                              " stands wrongly in the eviction order");
-      }
     }
   }
   for (const Quarantined& q : quarantine_) {
@@ -187,20 +160,15 @@ Status BlockPool::check_integrity(const std::vector<uint32_t>& refs_held) const 
     } else if (b.state == BlockState::kQuarantined) {
       expected = BlockState::kQuarantined;
     } else if (b.published) {
-      expected = BlockState::kCached;
+      expected = b.pins > 0 ? BlockState::kPinned : BlockState::kCached;
     }
-    if (b.state != expected || (b.refs == 0) != (seen[i] == 1)) {
+    const bool listed = b.state == BlockState::kFree || b.state == BlockState::kQuarantined;
+    if (b.state != expected || listed != (seen[i] == 1) || (b.pins > 0 && !b.published)) {
       return internal_error(name + " is in state " + std::to_string(static_cast<int>(b.state)) +
                             ", not " + std::to_string(static_cast<int>(expected)) +
                             ", or lost to its list");
     }
-    switch (b.state) {
-      case BlockState::kFree: ++counted.free; break;
-      case BlockState::kPrivate: ++counted.priv; break;
-      case BlockState::kShared: ++counted.shared; break;
-      case BlockState::kCached: ++counted.cached; break;
-      case BlockState::kQuarantined: ++counted.quarantined; break;
-    }
+    ++count_of(&counted, b.state);
   }
   if (!(counted == counts_) || counted.total() != num_blocks()) {
     return internal_error("block counts do not sum to the pool");

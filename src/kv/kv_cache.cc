@@ -4,23 +4,22 @@
 #include <cstring>
 #include <string>
 
+#include "src/kv/eviction_order.h"
 #include "src/kv/kv_entry.h"
 #include "src/kv/waiting_uses.h"
 #include "stet/base/check.h"
 
 namespace stet::kv {
 
-const char* eviction_name(Eviction eviction) {
-  return eviction == Eviction::kFuture ? "future" : "lru";
-}
-
 KvCache::KvCache(const KvOptions& options)
     : options_(options),
       pool_(options.num_blocks),
       index_(options.prefix_cache ? options.num_blocks : 0, options.block_tokens),
+      eviction_order_(std::make_unique<EvictionOrder>(options.eviction, options.num_blocks,
+                                                      options.block_tokens)),
       ref_change_(options.num_blocks, 0) {
-  if (options.prefix_cache && options.eviction == Eviction::kFuture) {
-    uses_ = std::make_unique<WaitingUses>(&pool_, &index_, options.num_blocks);
+  if (options.prefix_cache && eviction_order_->rule().sees_queue) {
+    uses_ = std::make_unique<WaitingUses>(eviction_order_.get(), &index_, options.num_blocks);
   }
 }
 
@@ -35,10 +34,11 @@ const KvCache::Entry& KvCache::entry(SeqId seq) const {
   return const_cast<KvCache*>(this)->entry(seq);
 }
 
-void KvCache::add_sequence(SeqId seq, const Sha256Digest& cache_namespace) {
+void KvCache::add_sequence(SeqId seq, const Sha256Digest& cache_namespace, uint8_t priority_class) {
   auto e = std::make_unique<Entry>();
   e->seq = seq;
   e->root = cache_namespace;
+  e->priority_class = priority_class;
   STET_CHECK(entries_.emplace(seq, std::move(e)).second, "a sequence id is used once");
 }
 
@@ -222,7 +222,11 @@ void KvCache::complete_step(uint64_t step) {
     }
   }
   in_flight_.erase(in_flight_.begin(), range);
-  pool_.fence_passed(step);
+  settled_.clear();
+  pool_.fence_passed(step, &settled_);
+  for (BlockId block : settled_) {
+    track(block);
+  }
 }
 
 void KvCache::publish(SeqId seq, std::span<const uint32_t> token_ids) {
@@ -269,12 +273,13 @@ bool KvCache::swap_or_insert(Entry& e, uint32_t index, std::span<const uint32_t>
       return false;
     }
     pool_.set_published(e.table[index]);
+    eviction_order_->on_published(e.table[index], index, e.priority_class);
     if (uses_ != nullptr) {
       uses_->on_published(e.table[index], *block.hash);
     }
     return true;
   }
-  pool_.add_ref(other);
+  hit(other, e.priority_class);
   pool_.release(e.table[index], fence());
   e.table[index] = other;
   pending_ops_.push_back({.kind = KvOpKind::kReplace,
@@ -291,8 +296,13 @@ void KvCache::release(SeqId seq) {
   if (!e.live) {
     return;
   }
+  // Deepest block first: of two that were released together it is the one evicted first.
   for (auto it = e.table.rbegin(); it != e.table.rend(); ++it) {
+    if (pool_.published(*it)) {
+      eviction_order_->on_released(*it, e.num_published);
+    }
     pool_.release(*it, fence());
+    track(*it);
   }
   e.table.clear();
   withdraw(e, e.announced_end);
@@ -358,8 +368,17 @@ Status KvCache::check_integrity() const {
     STET_RETURN_IF_ERROR(uses_->check_integrity(num_waiting_blocks));
   }
   STET_RETURN_IF_ERROR(pool_.check_integrity(held));
-  if (!options_.prefix_cache) {
-    return {};
+  return options_.prefix_cache ? check_cached() : Status();
+}
+
+// Pool, prefix index, eviction order and pins agree.
+Status KvCache::check_cached() const {
+  std::vector<uint32_t> pins(options_.num_blocks, 0);
+  for (const auto& [id, pin] : pins_) {
+    BlockId block = pin.deepest;
+    for (uint32_t i = 0; i < pin.num_blocks; ++i, block = index_.parent(block)) {
+      ++pins[block.v];
+    }
   }
   for (uint32_t i = 0; i < options_.num_blocks; ++i) {
     const BlockId block{i};
@@ -371,7 +390,15 @@ Status KvCache::check_integrity() const {
         pool_.refs(index_.parent(block)) < pool_.refs(block)) {
       return internal_error("block " + std::to_string(i) + " outlives its parent's references");
     }
+    if (pool_.pins(block) != pins[i]) {
+      return internal_error("block " + std::to_string(i) + " miscounts its pins");
+    }
+    if (eviction_order_->contains(block) != evictable(block)) {
+      return internal_error("block " + std::to_string(i) +
+                            ": pool and eviction order disagree about it");
+    }
   }
+  STET_RETURN_IF_ERROR(eviction_order_->check_integrity());
   return index_.check_integrity();
 }
 

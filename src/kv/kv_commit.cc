@@ -1,9 +1,7 @@
 // KvCache::commit: first the counts on scratch, then the same moves on the real pool. Nothing can
 // fail in between.
-#include <utility>
-
+#include "src/kv/eviction_order.h"
 #include "src/kv/kv_entry.h"
-#include "src/kv/waiting_uses.h"
 #include "stet/base/check.h"
 #include "stet/kv/kv_cache.h"
 
@@ -114,7 +112,7 @@ bool KvCache::commit(const StepPlan& plan, StepBatch* batch) {
       release(seq);
     }
     flush_pending_ops(batch);
-    uses_evicted_ = false;
+    restart_eviction();
     // Hits are referenced before anything is evicted.
     for (const ScheduledSeq& s : plan.scheduled) {
       Entry& e = entry(s.seq);
@@ -156,7 +154,11 @@ void KvCache::share_prefix(Entry& e, uint32_t num_blocks, SeqId fork_source, Ste
     e.num_published = num_blocks;
   }
   for (BlockId block : e.table) {
-    pool_.add_ref(block);
+    if (fork_source == SeqId{}) {
+      hit(block, e.priority_class);
+    } else {
+      pool_.add_ref(block);  // a sibling has it
+    }
   }
   announce(e);
   e.num_computed = num_blocks * options_.block_tokens;
@@ -165,41 +167,11 @@ void KvCache::share_prefix(Entry& e, uint32_t num_blocks, SeqId fork_source, Ste
   }
 }
 
-// A leaf of the index. In either order children stand before their parents, and what is wanted
-// farthest is a leaf; only collisions of truncated hashes can make a block look wanted whose parent
-// is not.
-BlockId KvCache::first_to_evict() {
-  const BlockId unwanted = first_leaf(pool_.oldest_cached());
-  if (unwanted != kNoBlock || uses_ == nullptr) {
-    return unwanted;
-  }
-  if (use_order_ != nullptr) {
-    if (!std::exchange(uses_evicted_, true)) {
-      uses_->begin(use_order_);
-    }
-    const BlockId farthest =
-        uses_->next([&](SeqId seq) { return std::span<const Sha256Digest>(entry(seq).chain); });
-    if (farthest != kNoBlock) {
-      return farthest;
-    }
-  }
-  return first_leaf(pool_.oldest_wanted());
-}
-
-BlockId KvCache::first_leaf(BlockId block) const {
-  while (block != kNoBlock && index_.num_children(block) != 0) {
-    block = pool_.next_cached(block);
-  }
-  return block;
-}
-
 BlockId KvCache::take_block() {
+  eviction_order_->on_taken();
   std::optional<BlockId> block = pool_.take_free();
   if (!block) {
-    const BlockId victim = first_to_evict();
-    STET_CHECK(victim != kNoBlock, "commit counted the available blocks");
-    index_.erase(victim);  // checks that it is a leaf
-    pool_.reclaim(victim);
+    evict_one();
     block = pool_.take_free();
   }
   return block.value_or(kNoBlock);  // there is one: a reclaimed block is free

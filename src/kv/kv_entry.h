@@ -19,9 +19,10 @@ struct KvCache::Entry {
       0;  // positions that will be computed once all steps in flight have completed
   uint32_t announced_begin = 0, announced_end = 0;  // blocks of the chain in computing_
   uint32_t incarnation = 0;                         // counts releases
-  bool live = false;                                // the backend has a table for it
-  bool waiting = false;                             // counted in uses_
-  bool destroy_pending = false;                     // the operation waits for a batch
+  uint8_t priority_class = 0;
+  bool live = false;             // the backend has a table for it
+  bool waiting = false;          // counted in uses_
+  bool destroy_pending = false;  // the operation waits for a batch
   bool collided =
       false;  // its chain met a truncated-hash collision: deeper blocks cannot be reached
 
@@ -59,8 +60,7 @@ class KvCache::Trial {
   void acquire(BlockId block) {
     const bool was_referenced = kv_->pool_.refs(block) > 0;
     if (change(block, +1) == 1) {
-      const bool counted =
-          was_referenced ? kv_->fence() == 0 : kv_->pool_.state(block) == BlockState::kCached;
+      const bool counted = was_referenced ? kv_->fence() == 0 : kv_->pool_.available(block);
       num_available_ -= counted ? 1 : 0;
     }
   }

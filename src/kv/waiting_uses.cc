@@ -13,20 +13,19 @@ uint64_t WaitingUses::key_of(const Sha256Digest& hash) {
   return key;
 }
 
-// Deepest block first: a child must stand before its parent in the eviction order.
 void WaitingUses::change(std::span<const Sha256Digest> chain, int32_t by) {
-  for (auto hash = chain.rbegin(); hash != chain.rend(); ++hash) {
-    const auto it = by_hash_.try_emplace(key_of(*hash), 0).first;
+  for (const Sha256Digest& hash : chain) {
+    const auto it = by_hash_.try_emplace(key_of(hash), 0).first;
     STET_CHECK(by > 0 || it->second > 0, "more sequences leave the queue than have entered it");
     it->second += static_cast<uint32_t>(by);
     const uint32_t count = it->second;
     if (count == 0) {
       by_hash_.erase(it);
     }
-    const BlockId block = index_->find_unverified(*hash);
+    const BlockId block = index_->find_unverified(hash);
     if (block != kNoBlock) {
       num_wanting_[block.v] = count;
-      pool_->set_wanted(block, count > 0);
+      eviction_order_->set_wanted(block, count > 0);
     }
   }
 }
@@ -34,7 +33,7 @@ void WaitingUses::change(std::span<const Sha256Digest> chain, int32_t by) {
 void WaitingUses::on_published(BlockId block, const Sha256Digest& hash) {
   const auto it = by_hash_.find(key_of(hash));
   num_wanting_[block.v] = it == by_hash_.end() ? 0 : it->second;
-  pool_->set_wanted(block, num_wanting_[block.v] > 0);
+  eviction_order_->set_wanted(block, num_wanting_[block.v] > 0);
 }
 
 Status WaitingUses::check_integrity(uint64_t num_blocks) const {
@@ -46,7 +45,8 @@ Status WaitingUses::check_integrity(uint64_t num_blocks) const {
     return internal_error("the uses of waiting sequences are miscounted");
   }
   for (uint32_t i = 0; i < num_wanting_.size(); ++i) {
-    if (index_->contains(BlockId{i}) && pool_->wanted(BlockId{i}) != (num_wanting_[i] > 0)) {
+    if (index_->contains(BlockId{i}) &&
+        eviction_order_->use(BlockId{i}).wanted != (num_wanting_[i] > 0)) {
       return internal_error("block " + std::to_string(i) + " does not know who wants it");
     }
   }
@@ -82,8 +82,7 @@ bool WaitingUses::visit(BlockId block) {
   if (visits++ == 0) {
     visited_.push_back(block);
   }
-  return visits == num_wanting_[block.v] && pool_->state(block) == BlockState::kCached &&
-         index_->num_children(block) == 0;
+  return visits == num_wanting_[block.v] && eviction_order_->contains(block);
 }
 
 }  // namespace stet::kv

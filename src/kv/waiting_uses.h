@@ -10,7 +10,7 @@
 #include <utility>
 #include <vector>
 
-#include "stet/kv/block_pool.h"
+#include "src/kv/eviction_order.h"
 #include "stet/kv/prefix_index.h"
 #include "stet/kv/use_order.h"
 
@@ -19,17 +19,21 @@ namespace stet::kv {
 // Owned by the step thread.
 class WaitingUses {
  public:
-  WaitingUses(BlockPool* pool, PrefixIndex* index, uint32_t num_blocks)
-      : pool_(pool), index_(index), num_wanting_(num_blocks, 0), num_visits_(num_blocks, 0) {}
+  WaitingUses(EvictionOrder* eviction_order, PrefixIndex* index, uint32_t num_blocks)
+      : eviction_order_(eviction_order),
+        index_(index),
+        num_wanting_(num_blocks, 0),
+        num_visits_(num_blocks, 0) {}
 
   // A sequence with this chain begins, or ceases, to wait. O(blocks).
   void add(std::span<const Sha256Digest> chain) { change(chain, +1); }
   void remove(std::span<const Sha256Digest> chain) { change(chain, -1); }
   void on_published(BlockId block, const Sha256Digest& hash);
 
-  // Wanted blocks, farthest next use first, each a leaf once those before it were evicted; kNoBlock
-  // when there are no more. Between two begins neither the order nor the index may change but by
-  // evicting what was returned. `chain_of` gives the chain of a waiting sequence.
+  // Wanted blocks that may be evicted, farthest next use first, each a leaf once those before it
+  // were evicted; kNoBlock when there are no more. Between two begins neither the queue nor the
+  // index may change but by evicting what was returned. `chain_of` gives the chain of a waiting
+  // sequence.
   void begin(const UseOrder* order);
   template <class ChainOf>
   BlockId next(ChainOf chain_of) {
@@ -57,7 +61,7 @@ class WaitingUses {
   BlockId deepest_published(std::span<const Sha256Digest> chain) const;
   bool visit(BlockId block);  // true: nobody nearer in the queue wants it, and it can be evicted
 
-  BlockPool* const pool_;
+  EvictionOrder* const eviction_order_;
   PrefixIndex* const index_;
   std::unordered_map<uint64_t, uint32_t> by_hash_;  // waiting sequences per chain hash
   std::vector<uint32_t> num_wanting_;               // the same of published blocks

@@ -8,6 +8,11 @@
 namespace stet::sim {
 namespace {
 
+// The others are lru on a trace: it has no programs and no priority classes; and `tail` gives
+// tokens away for time.
+constexpr kv::Eviction kEvictions[] = {kv::Eviction::kLru, kv::Eviction::kCost,
+                                       kv::Eviction::kFuture};
+
 std::string row(const std::string& name, uint64_t saved, const CacheBounds& bounds) {
   char text[256];
   std::snprintf(text, sizeof text, "| %s | %llu | %.1f | %.1f |\n", name.c_str(),
@@ -49,15 +54,14 @@ int CacheCommand::run() const {
                       row("model: LRU, arrival order", bounds.lru, bounds);
   std::fputs(table.c_str(), stdout);
   for (const char* policy : {"past_future", "prefix_group"}) {
-    for (const kv::Eviction eviction : {kv::Eviction::kLru, kv::Eviction::kFuture}) {
+    for (const kv::Eviction eviction : kEvictions) {
       ReplayOptions options = {.policy = policy, .prefix_cache = true, .batch_class = batch};
       options.eviction = eviction;
       const Result<ReplayResult> result = replay(shaped, *machine, options);
       if (!result.ok()) {
         return fail(result.status());
       }
-      const std::string name =
-          std::string(policy) + (eviction == kv::Eviction::kLru ? ", lru" : ", future");
+      const std::string name = std::string(policy) + ", " + kv::eviction_name(eviction);
       std::fputs(row(name, result->work.from_cache, bounds).c_str(), stdout);
       std::fflush(stdout);
       std::fprintf(stderr, "%s: %.1f s, scheduler %.1f us per step, %llu preemptions\n",

@@ -55,6 +55,14 @@ void add_replay(CLI::App* app, stet::sim::ReplayOptions* replay) {
       ->capture_default_str();
 }
 
+std::map<std::string, stet::kv::Eviction> evictions_by_name() {
+  std::map<std::string, stet::kv::Eviction> evictions;
+  for (const stet::kv::Eviction eviction : stet::kv::all_evictions()) {
+    evictions[stet::kv::eviction_name(eviction)] = eviction;
+  }
+  return evictions;
+}
+
 void add_run(CLI::App& app, stet::sim::RunCommand* run) {
   CLI::App* sub = app.add_subcommand("run", "Replay a trace under one or more policies: one table");
   add_trace(sub, &run->trace, &run->shape);
@@ -62,10 +70,10 @@ void add_run(CLI::App& app, stet::sim::RunCommand* run) {
   sub->add_option("--policy", run->policies, "A policy by name; may be repeated; default: all");
   add_replay(sub, &run->replay);
   sub->add_option("--eviction", run->replay.eviction,
-                  "Which cached block is given up first: lru, or future (what nobody in the queue "
-                  "will use, then what is used last)")
-      ->transform(CLI::CheckedTransformer(std::map<std::string, stet::kv::Eviction>{
-          {"lru", stet::kv::Eviction::kLru}, {"future", stet::kv::Eviction::kFuture}}));
+                  "Which cached block is given up first, as kv.eviction of stetd; default: lru. "
+                  "ttl evicts as lru here, for no trace has programs; tail gives every request the "
+                  "SLA's TTFT as its target")
+      ->transform(CLI::CheckedTransformer(evictions_by_name()));
   sub->add_flag("--batch", run->replay.batch_class,
                 "All requests at t = 0, in the service class batch");
   sub->add_option("--json", run->json, "Write the figures to this file too");

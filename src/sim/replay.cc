@@ -68,6 +68,9 @@ Status Replay::start() {
   options.policy = options_.policy;
   options.prefix_cache = options_.prefix_cache;
   options.eviction = options_.eviction;
+  if (options_.eviction == kv::Eviction::kTail) {
+    options.ttft_target_us = static_cast<uint64_t>(options_.sla.ttft_s * 1e6);
+  }
   options.max_queued_requests = UINT32_MAX;
   options.max_queued_prompt_tokens = UINT64_MAX;
   options.queue_timeout_us = UINT64_MAX / 2;

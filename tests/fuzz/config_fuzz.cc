@@ -31,7 +31,7 @@ std::vector<std::string> kv_mode_names() {
   return {"paged", "virtual"};
 }
 std::vector<std::string> eviction_names() {
-  return {"lru", "future"};
+  return {"lru", "priority", "cost", "ttl", "tail", "future"};
 }
 }  // namespace stet::daemon
 

@@ -45,19 +45,39 @@ TEST(BlockPool, APartialBlockGoesToTheHeadOfTheFreeList) {
   expect_sound(pool);
 }
 
-TEST(BlockPool, APublishedBlockWaitsInTheOrderOfItsRelease) {
+TEST(BlockPool, APublishedBlockIsCachedUntilItIsHitOrReclaimed) {
   BlockPool pool(3);
   const BlockId a = cached_block(&pool);
   const BlockId b = cached_block(&pool);
-  EXPECT_EQ(pool.oldest_cached(), a);
-  pool.add_ref(a);  // a hit takes it out of the order ...
-  EXPECT_EQ(pool.oldest_cached(), b);
-  pool.release(a, 0);  // ... and its release puts it at the end
-  EXPECT_EQ(pool.oldest_cached(), b);
+  EXPECT_EQ(pool.counts(), (BlockCounts{.free = 1, .cached = 2}));
+  pool.add_ref(a);
+  EXPECT_EQ(pool.state(a), BlockState::kShared);
+  pool.release(a, 0);
   EXPECT_EQ(pool.num_available(), 3u);
   pool.reclaim(b);
-  EXPECT_EQ(pool.oldest_cached(), a);
   EXPECT_EQ(pool.state(b), BlockState::kFree);
+  expect_sound(pool);
+}
+
+TEST(BlockPool, APinnedBlockIsAvailableAndPinnedAgainAfterEachUse) {
+  BlockPool pool(2);
+  const BlockId block = cached_block(&pool);
+  pool.add_pin(block);
+  pool.add_pin(block);
+  EXPECT_EQ(pool.counts(), (BlockCounts{.free = 1, .pinned = 1}));
+  EXPECT_EQ(pool.num_available(), 2u);
+  pool.add_ref(block);
+  EXPECT_EQ(pool.state(block), BlockState::kShared);
+  pool.remove_pin(block);
+  pool.release(block, 4);
+  EXPECT_EQ(pool.state(block), BlockState::kQuarantined);
+  expect_sound(pool);
+  std::vector<BlockId> settled;
+  pool.fence_passed(4, &settled);
+  EXPECT_EQ(settled, std::vector{block});
+  EXPECT_EQ(pool.state(block), BlockState::kPinned);
+  pool.remove_pin(block);
+  EXPECT_EQ(pool.state(block), BlockState::kCached);
   expect_sound(pool);
 }
 
@@ -83,10 +103,12 @@ TEST(BlockPool, AReleasedBlockReturnsOnlyAfterItsFence) {
   pool.release(full, 8);
   EXPECT_EQ(pool.num_available(), 0u);
   EXPECT_EQ(pool.counts().quarantined, 2u);
-  pool.fence_passed(7);
+  std::vector<BlockId> settled;
+  pool.fence_passed(7, &settled);
   EXPECT_EQ(pool.state(partial), BlockState::kFree);
   EXPECT_EQ(pool.state(full), BlockState::kQuarantined);
-  pool.fence_passed(8);
+  pool.fence_passed(8, &settled);
+  EXPECT_EQ(settled, (std::vector{partial, full}));
   EXPECT_EQ(pool.state(full), BlockState::kCached);
   expect_sound(pool);
 }
@@ -97,12 +119,13 @@ TEST(BlockPool, AQuarantinedBlockThatIsHitAgainOutlivesItsOldFence) {
   pool.set_published(block);
   pool.release(block, 3);
   pool.add_ref(block);
-  pool.fence_passed(3);
+  std::vector<BlockId> settled;
+  pool.fence_passed(3, &settled);
   EXPECT_EQ(pool.state(block), BlockState::kShared);
   pool.release(block, 5);
-  pool.fence_passed(4);
+  pool.fence_passed(4, &settled);
   EXPECT_EQ(pool.state(block), BlockState::kQuarantined);
-  pool.fence_passed(5);
+  pool.fence_passed(5, &settled);
   EXPECT_EQ(pool.state(block), BlockState::kCached);
   expect_sound(pool);
 }
@@ -119,6 +142,17 @@ TEST(BlockPool, IntegrityNamesAReferenceThatNobodyHolds) {
 TEST(BlockPoolDeath, AFreeBlockCannotBeShared) {
   BlockPool pool(1);
   EXPECT_DEATH(pool.add_ref(BlockId{0}), "a free block has no content to share");
+}
+TEST(BlockPoolDeath, AnUnpublishedBlockCannotBePinned) {
+  BlockPool pool(1);
+  const BlockId block = *pool.take_free();
+  EXPECT_DEATH(pool.add_pin(block), "only a published block is pinned");
+}
+TEST(BlockPoolDeath, APinnedBlockIsNotEvicted) {
+  BlockPool pool(1);
+  const BlockId block = cached_block(&pool);
+  pool.add_pin(block);
+  EXPECT_DEATH(pool.reclaim(block), "only a cached block is evicted");
 }
 TEST(BlockPoolDeath, ABlockCannotBeReleasedTwice) {
   BlockPool pool(1);

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "stet/base/clock.h"
 #include "stet/executor/backend.h"
 #include "stet/executor/fake_backend.h"
 #include "stet/kv/kv_cache.h"
@@ -23,6 +24,7 @@ struct Coverage {
   uint64_t cancelled = 0, expired = 0, queue_timeouts = 0, aborted = 0, parks = 0,
            finished_by_client = 0, resumes = 0;
   uint64_t refused_full = 0, refused_never = 0, refused_draining = 0, completed = 0;
+  uint64_t pins = 0;
   uint64_t followed = 0, late = 0;           // sequences in this state, summed over steps
   uint64_t cut_to_target = 0, at_floor = 0;  // steps
 
@@ -90,12 +92,21 @@ class WatchedBackend final : public executor::Backend {
 
 class PlantedKvCache final : public kv::KvCache {
  public:
-  PlantedKvCache(const kv::KvOptions& options, Planted planted)
-      : KvCache(options), planted_(planted) {}
+  // `pinning` counts pins; nullptr: there are none.
+  PlantedKvCache(const kv::KvOptions& options, Planted planted, const Clock* clock,
+                 Coverage* pinning)
+      : KvCache(options), planted_(planted), clock_(clock), pinning_(pinning) {}
 
   void release(SeqId seq) override {
     if (planted_ == Planted::kReleaseForgotten && num_blocks_of(seq) > 0 && ++calls_ % 3 == 0) {
       return;
+    }
+    if (pinning_ != nullptr && ++releases_ % 3 == 0) {
+      const uint64_t now_us = clock_->now_us();
+      const kv::PinTerms terms = {.now_us = now_us,
+                                  .until_us = now_us + 1 + seq.v % 40 * 500,
+                                  .value_us = 1.0 + static_cast<double>(seq.v % 7)};
+      pinning_->pins += pin(seq, terms) != kv::PinId{} ? 1 : 0;
     }
     KvCache::release(seq);
   }
@@ -115,6 +126,7 @@ class PlantedKvCache final : public kv::KvCache {
   }
   void complete_step(uint64_t step) override {
     KvCache::complete_step(step);
+    expire_pins(clock_->now_us());
     if (++steps_ != 5) {
       return;
     }
@@ -122,6 +134,8 @@ class PlantedKvCache final : public kv::KvCache {
       if (pool().refs(BlockId{i}) > 0) {
         if (planted_ == Planted::kReferenceLeaked) {
           pool().add_ref(BlockId{i});
+        } else if (planted_ == Planted::kPinLeaked && pool().published(BlockId{i})) {
+          pool().add_pin(BlockId{i});
         } else if (planted_ == Planted::kDoubleFree) {
           pool().release(BlockId{i}, 0);
         }
@@ -132,8 +146,10 @@ class PlantedKvCache final : public kv::KvCache {
 
  private:
   const Planted planted_;
+  const Clock* const clock_;
+  Coverage* const pinning_;
   mutable std::set<uint64_t> ever_computed_;
-  uint64_t calls_ = 0, steps_ = 0;
+  uint64_t calls_ = 0, steps_ = 0, releases_ = 0;
 };
 
 // Shows the real admission a smaller prompt, or a faster machine.

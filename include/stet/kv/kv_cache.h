@@ -12,9 +12,12 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
+#include <set>
 #include <span>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "stet/base/ids.h"
@@ -23,18 +26,11 @@
 #include "stet/engine_types/step_batch.h"
 #include "stet/engine_types/step_plan.h"
 #include "stet/kv/block_pool.h"
+#include "stet/kv/eviction.h"
 #include "stet/kv/prefix_index.h"
 #include "stet/kv/use_order.h"
 
 namespace stet::kv {
-
-// Which cached block without a holder is given up first. kv.md sec. 5.
-enum class Eviction : uint8_t {
-  kLru,     // the least recently released
-  kFuture,  // one that nobody who waits will use, else the one used last in the order of the queue
-};
-
-const char* eviction_name(Eviction eviction);  // "lru"
 
 struct KvOptions {
   uint32_t num_blocks = 0;
@@ -52,6 +48,16 @@ struct PrefixHit {
       0;  // of these: held by nobody now, so that sharing them costs availability
 };
 
+using PinId = StrongId<struct PinTag, uint64_t>;  // never reused; PinId{} = none
+
+// For how long the blocks of a sequence that ends are kept for its follow-up, and what that is
+// worth.
+struct PinTerms {
+  uint64_t now_us = 0, until_us = 0;  // on the clock that expire_pins gets
+  double value_us = 0.0;  // expected saving: P(a follow-up comes in time) x what it saves
+};
+
+class EvictionOrder;
 class WaitingUses;
 
 // Owned by the step thread. Virtual so that the simulator can plant faults; the product has this
@@ -66,7 +72,8 @@ class KvCache {
   // For kFuture: the queue. Must outlive the cache's last commit.
   void set_use_order(const UseOrder* order) { use_order_ = order; }
 
-  void add_sequence(SeqId seq, const Sha256Digest& cache_namespace);
+  // `priority_class` as in Request: for kPriority.
+  void add_sequence(SeqId seq, const Sha256Digest& cache_namespace, uint8_t priority_class = 0);
   void remove_sequence(SeqId seq);  // releases first
 
   // `token_ids`: all known tokens. Cheap when nothing was published or evicted since the last call.
@@ -95,6 +102,23 @@ class KvCache {
   // A block whose content is published already by another slot is swapped for that slot.
   virtual void publish(SeqId seq, std::span<const uint32_t> token_ids);
   virtual void release(SeqId seq);
+
+  // Soft pins (kv.md sec. 5). The published blocks of a sequence that is about to be released stay
+  // cached until `terms.until_us`, and are evicted after everything that is not pinned; then the
+  // pin with the least remaining value per block goes first, the value falling to 0 over its time.
+  // They count as available all the while. PinId{} (and nothing happens) when nothing of the
+  // sequence is published, or the terms end before they begin or are worth nothing. O(blocks).
+  PinId pin(SeqId seq, const PinTerms& terms);
+  // The follow-up holds its blocks, or will not come. Nothing happens when the pin is gone already.
+  void unpin(PinId pin);
+  // Once per step, before commit: pins end, and lose value, by this clock. O(1) when none is due.
+  void expire_pins(uint64_t now_us);
+  uint64_t next_pin_expiry_us() const;  // UINT64_MAX = no pins
+  uint32_t num_pins() const { return static_cast<uint32_t>(pins_.size()); }
+
+  // For kCost and kTail; small changes are ignored, others cost O(blocks). Without a call all
+  // blocks cost the same and none fits a budget.
+  void set_recompute_cost(const RecomputeCost& cost);
 
   // Operations that wait for a batch (destroys, swaps); commit flushes them too.
   bool has_pending_ops() const { return !pending_ops_.empty(); }
@@ -134,6 +158,12 @@ class KvCache {
     uint32_t end_pos;
   };
   class Trial;  // the counts of a commit on scratch
+  struct Pin {
+    BlockId deepest;  // the pin holds it and its ancestors
+    uint32_t num_blocks;
+    PinTerms terms;
+  };
+  using PinMap = std::map<PinId, Pin>;
 
   uint64_t fence() const { return submitted_step_ > completed_step_ ? submitted_step_ : 0; }
   ChainBlock chain_block(Entry& e, uint32_t index, std::span<const uint32_t> token_ids);
@@ -144,8 +174,16 @@ class KvCache {
   BlockId take_block();
   void share_prefix(Entry& e, uint32_t num_blocks, SeqId fork_source, StepBatch* batch);
   void append_blocks(Entry& e, const ScheduledSeq& s, SeqId fork_source, StepBatch* batch);
+  bool evictable(BlockId block) const;
+  void track(BlockId block);  // after every change of its state or of the number of its children
+  void hit(BlockId block, uint8_t priority_class);
+  void restart_eviction() { uses_evicted_ = false; }
   BlockId first_to_evict();
-  BlockId first_leaf(BlockId block) const;  // from there on in the eviction order
+  void evict_one();
+  void drop_pin(PinMap::iterator pin, bool expired);
+  bool release_least_pin();
+  double remaining_value(const Pin& pin) const;  // us per block
+  Status check_cached() const;
   void announce(Entry& e);
   void withdraw(Entry& e, uint32_t end_block);
   bool held_below_another_parent(const Entry& e, uint32_t index) const;
@@ -156,19 +194,25 @@ class KvCache {
   const KvOptions options_;
   BlockPool pool_;
   PrefixIndex index_;
+  std::unique_ptr<EvictionOrder> eviction_order_;
   std::unordered_map<SeqId, std::unique_ptr<Entry>> entries_;
   const UseOrder* use_order_ = nullptr;
   std::unique_ptr<WaitingUses> uses_;  // with kFuture
-  bool uses_evicted_ = false;          // within one commit: uses_ has begun
+  bool uses_evicted_ = false;          // uses_ has begun, and nothing has changed since
   // Blocks that sequences with a table hold, are computing and have not published: how many, by the
   // head of their chain hash.
   std::unordered_map<uint64_t, uint32_t> computing_;
+  PinMap pins_;
+  std::set<std::pair<uint64_t, PinId>> pins_by_expiry_;
+  uint64_t last_pin_ = 0;
+  uint64_t now_us_ = 0;  // as expire_pins or pin said last
   std::vector<Range> in_flight_;  // steps ascend; at most two of them
   std::vector<KvOp> pending_ops_;
   std::vector<BlockId> pending_slots_;
   std::vector<int32_t> ref_change_;  // scratch of Trial, all zero between commits
   std::vector<BlockId> touched_;     // scratch of Trial
   std::vector<BlockId> new_blocks_;  // scratch of append_blocks
+  std::vector<BlockId> settled_;     // scratch of complete_step
   uint32_t num_live_ = 0;            // sequences with a table
   uint32_t num_pending_destroys_ = 0;
   uint64_t submitted_step_ = 0, completed_step_ = 0;
