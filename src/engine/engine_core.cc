@@ -382,6 +382,13 @@ void EngineCore::start_first(RequestState& state, uint32_t first_pos, uint64_t n
   state.holds_queue_slot = false;
   inbox_.free_slot(state, now);
   metrics_.on_first_scheduled(state);
+  charge(state, state.prompt_len - state.cached_prompt_tokens);
+}
+
+void EngineCore::charge(RequestState& state, double prefill_token_equivalents) {
+  state.prefill_token_equivalents += prefill_token_equivalents;
+  totals_.prefill_token_equivalents += prefill_token_equivalents;
+  metrics_.on_charge(prefill_token_equivalents);
 }
 
 void EngineCore::start_admitted(uint64_t now) {

@@ -47,8 +47,9 @@ struct RequestState {
   uint32_t num_unfinished = 0;
   uint32_t cached_prompt_tokens = 0;
   uint32_t num_preemptions = 0;
-  uint64_t longest_gap_us = 0;  // between two tokens of a choice
-  uint32_t num_generated = 0;   // over all choices, resumed ones excluded
+  double prefill_token_equivalents = 0.0;  // so far
+  uint64_t longest_gap_us = 0;             // between two tokens of a choice
+  uint32_t num_generated = 0;              // over all choices, resumed ones excluded
   bool parked = false;
   bool holds_queue_slot = true;  // until first scheduled or ended
 };
