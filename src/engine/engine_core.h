@@ -71,6 +71,10 @@ class EngineCore {
   const StepPlan& last_plan() const { return plan_; }
   const sched::SchedView& last_view() const { return view_; }  // its tables: until the commit
   const sched::TokenBudget& last_budget() const { return budget_; }
+  const RequestState* find(RequestId request) const {  // null: it has ended
+    const auto it = requests_.find(request);
+    return it == requests_.end() ? nullptr : it->second.get();
+  }
   Status check_integrity() const;
   size_t num_requests() const { return requests_.size(); }
 

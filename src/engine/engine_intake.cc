@@ -39,6 +39,7 @@ void EngineCore::start_request(Request request, uint64_t submitted_us) {
   state->prompt_len = static_cast<uint32_t>(request.prompt_token_ids.size());
   state->order_key =
       policy_.order->key({.arrival_us = submitted_us, .priority_class = request.priority_class});
+  state->client = waiting_.open_client(request.tenant);
   state->length_class = learned_.lengths.class_of(request.tenant, state->prompt_len);
   state->times.submitted_us = submitted_us;
   state->num_unfinished = request.num_choices;
@@ -95,6 +96,7 @@ uint64_t EngineCore::late_at(const RequestState& state) const {
 void EngineCore::enqueue(Sequence& s, bool returned, uint64_t now) {
   const RequestState& state = *s.owner;
   waiting_.insert({.seq = s.id,
+                   .client = state.client,
                    .order_key = state.order_key,
                    .request = state.request.id.v,
                    .choice = s.choice,

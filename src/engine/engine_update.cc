@@ -161,6 +161,7 @@ void EngineCore::end_request(RequestState& state, Ending ending, uint64_t now) {
   event.prefill_token_equivalents = state.prefill_token_equivalents;
   event.times = state.times;
   events_.push_back(std::move(event));
+  waiting_.close_client(state.client);
   requests_.erase(RequestId{state.request.id});
 }
 

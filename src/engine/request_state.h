@@ -9,6 +9,7 @@
 
 #include "stet/engine/engine.h"
 #include "stet/engine_types/request.h"
+#include "stet/sched/client_shares.h"
 #include "stet/sched/sched_view.h"
 
 namespace stet::engine {
@@ -41,6 +42,7 @@ struct RequestState {
   Request request;  // prompt and output ids moved into the sequences
   uint32_t prompt_len = 0;
   uint64_t order_key = 0;
+  sched::ClientId client;
   sched::LengthClass length_class;
   RequestTimes times;
   std::vector<std::unique_ptr<Sequence>> choices;

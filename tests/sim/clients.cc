@@ -329,8 +329,8 @@ bool Clients::may_be_overtaken(const Client& c) const {
   });
 }
 
-// Otherwise nobody who came later starts earlier - or, under a policy that groups, nobody of a
-// later window of the same service class.
+// Otherwise nobody of the same tenant who came later starts earlier - or, under a policy that
+// groups, nobody of a later window of the same service class.
 void Clients::check_order_of_start() {
   const bool groups = world_->options.policy == "prefix_group";
   const auto window = [&](const Client* c) {
@@ -352,7 +352,8 @@ void Clients::check_order_of_start() {
           started[i]->end.times.first_scheduled_us < started[k]->end.times.first_scheduled_us;
       const bool was_there =
           started[i]->end.times.first_scheduled_us >= started[k]->end.times.submitted_us;
-      if (overtook && was_there && window(started[i]) >= window(started[k]) &&
+      const bool same_tenant = started[i]->plan->request.tenant == started[k]->plan->request.tenant;
+      if (overtook && was_there && same_tenant && window(started[i]) >= window(started[k]) &&
           (!groups || window(started[i]) != window(started[k]))) {
         fail(name(*started[i]) + " started before one that came earlier");
       }
