@@ -34,7 +34,8 @@ class Fuzz {
         num_blocks_(3 + static_cast<uint32_t>(mix(&random_) % 12)),
         kv_({.num_blocks = num_blocks_,
              .block_tokens = kBlockTokens,
-             .prefix_cache = mix(&random_) % 4 != 0}),
+             .prefix_cache = mix(&random_) % 4 != 0,
+             .eviction = all_evictions()[mix(&random_) % all_evictions().size()]}),
         backend_({.num_blocks = num_blocks_,
                   .block_tokens = kBlockTokens,
                   .max_step_tokens = 4096,
@@ -55,6 +56,7 @@ class Fuzz {
   }
   uint64_t num_commits() const { return num_commits_; }
   uint64_t num_refused() const { return num_refused_; }
+  uint64_t num_pins() const { return num_pins_; }
 
  private:
   static constexpr uint32_t kBlockTokens = 8;
@@ -98,6 +100,12 @@ class Fuzz {
     }
     auto it = seqs_.begin();
     std::advance(it, below(seqs_.size()));
+    if (below(3) == 0) {
+      const PinTerms terms = {.now_us = now_us_,
+                              .until_us = now_us_ + below(50),
+                              .value_us = static_cast<double>(below(9))};
+      num_pins_ += kv_.pin(SeqId{it->first}, terms) != PinId{} ? 1 : 0;
+    }
     if (forget) {
       kv_.remove_sequence(SeqId{it->first});
       seqs_.erase(it);
@@ -112,6 +120,8 @@ class Fuzz {
     if (in_flight_.empty()) {
       return;
     }
+    now_us_ += below(6);
+    kv_.expire_pins(now_us_);
     const InFlight done = std::move(in_flight_.front());
     in_flight_.pop_front();
     backend_.wait(done.ticket, &result_);
@@ -217,6 +227,7 @@ class Fuzz {
     for (const auto& [id, s] : seqs_) {
       kv_.remove_sequence(SeqId{id});
     }
+    kv_.expire_pins(UINT64_MAX);
     if (kv_.counts().free + kv_.counts().cached != num_blocks_) {
       fail("blocks are lost");
     }
@@ -230,20 +241,22 @@ class Fuzz {
   std::map<uint64_t, Seq> seqs_;
   std::deque<InFlight> in_flight_;
   StepResult result_;
-  uint64_t next_seq_ = 0, step_ = 0, num_commits_ = 0, num_refused_ = 0;
+  uint64_t next_seq_ = 0, step_ = 0, num_commits_ = 0, num_refused_ = 0, num_pins_ = 0, now_us_ = 0;
   std::string failure_;
 };
 
 TEST(KvFuzz, RandomPlansWithTwoStepsInFlightReadWhatTheyWrote) {
-  uint64_t commits = 0, refused = 0;
+  uint64_t commits = 0, refused = 0, pins = 0;
   for (uint64_t seed = 0; seed < 300; ++seed) {
     Fuzz fuzz(seed, true);
     ASSERT_EQ(fuzz.run(400), "") << "seed " << seed;
     commits += fuzz.num_commits();
     refused += fuzz.num_refused();
+    pins += fuzz.num_pins();
   }
   EXPECT_GT(commits, 10'000u);
   EXPECT_GT(refused, 1'000u);
+  EXPECT_GT(pins, 1'000u);
 }
 
 TEST(KvFuzz, AStepReportedCompleteTooEarlyIsFound) {

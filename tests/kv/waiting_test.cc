@@ -41,9 +41,8 @@ class Line final : public UseOrder {
 class WaitingTest : public testing::Test {
  protected:
   void make(uint32_t num_blocks, Eviction eviction = Eviction::kFuture) {
-    kv_ = std::make_unique<KvCache>(KvOptions{.num_blocks = num_blocks,
-                                              .block_tokens = kBlockTokens,
-                                              .eviction = eviction});
+    kv_ = std::make_unique<KvCache>(
+        KvOptions{.num_blocks = num_blocks, .block_tokens = kBlockTokens, .eviction = eviction});
     kv_->set_use_order(&line_);
   }
   void wait(SeqId seq, const Tokens& ids) {

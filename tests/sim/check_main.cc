@@ -25,9 +25,9 @@ void print(const stet::sim::Coverage& c, unsigned long long seeds) {
       n(c.completed), n(c.cancelled), n(c.expired), n(c.queue_timeouts), n(c.aborted), n(c.faults));
   std::printf(
       "preemptions %llu, cached tokens %llu, shares %llu, copies %llu, replaces %llu, parks %llu, "
-      "resumes %llu\n",
+      "resumes %llu, pins %llu\n",
       n(c.preemptions), n(c.cached_tokens), n(c.shares), n(c.copies), n(c.replaces), n(c.parks),
-      n(c.resumes));
+      n(c.resumes), n(c.pins));
   std::printf("refused: full %llu, never fits %llu, draining %llu\n", n(c.refused_full),
               n(c.refused_never), n(c.refused_draining));
   std::printf("steps cut to an ITL target %llu, at the floor %llu\n", n(c.cut_to_target),

@@ -23,6 +23,7 @@ struct Coverage {
   uint64_t cancelled = 0, expired = 0, queue_timeouts = 0, aborted = 0, parks = 0,
            finished_by_client = 0, resumes = 0;
   uint64_t refused_full = 0, refused_never = 0, refused_draining = 0, completed = 0;
+  uint64_t pins = 0;
   uint64_t followed = 0, late = 0;           // sequences in this state, summed over steps
   uint64_t cut_to_target = 0, at_floor = 0;  // steps
 
@@ -90,12 +91,19 @@ class WatchedBackend final : public executor::Backend {
 
 class PlantedKvCache final : public kv::KvCache {
  public:
-  PlantedKvCache(const kv::KvOptions& options, Planted planted)
-      : KvCache(options), planted_(planted) {}
+  // `pinning` counts pins; nullptr: there are none. Time is steps.
+  PlantedKvCache(const kv::KvOptions& options, Planted planted, Coverage* pinning)
+      : KvCache(options), planted_(planted), pinning_(pinning) {}
 
   void release(SeqId seq) override {
     if (planted_ == Planted::kReleaseForgotten && num_blocks_of(seq) > 0 && ++calls_ % 3 == 0) {
       return;
+    }
+    if (pinning_ != nullptr && ++releases_ % 3 == 0) {
+      const kv::PinTerms terms = {.now_us = steps_,
+                                  .until_us = steps_ + 1 + seq.v % 40,
+                                  .value_us = 1.0 + static_cast<double>(seq.v % 7)};
+      pinning_->pins += pin(seq, terms) != kv::PinId{} ? 1 : 0;
     }
     KvCache::release(seq);
   }
@@ -115,13 +123,16 @@ class PlantedKvCache final : public kv::KvCache {
   }
   void complete_step(uint64_t step) override {
     KvCache::complete_step(step);
-    if (++steps_ != 5) {
+    expire_pins(++steps_);
+    if (steps_ != 5) {
       return;
     }
     for (uint32_t i = 0; i < num_blocks(); ++i) {
       if (pool().refs(BlockId{i}) > 0) {
         if (planted_ == Planted::kReferenceLeaked) {
           pool().add_ref(BlockId{i});
+        } else if (planted_ == Planted::kPinLeaked && pool().published(BlockId{i})) {
+          pool().add_pin(BlockId{i});
         } else if (planted_ == Planted::kDoubleFree) {
           pool().release(BlockId{i}, 0);
         }
@@ -132,8 +143,9 @@ class PlantedKvCache final : public kv::KvCache {
 
  private:
   const Planted planted_;
+  Coverage* const pinning_;
   mutable std::set<uint64_t> ever_computed_;
-  uint64_t calls_ = 0, steps_ = 0;
+  uint64_t calls_ = 0, steps_ = 0, releases_ = 0;
 };
 
 // Shows the real admission a smaller prompt, or a faster machine.

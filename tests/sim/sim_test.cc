@@ -30,7 +30,7 @@ TEST(Simulator, TwoThousandSeedsKeepEveryPromise) {
         all.queue_timeouts, all.aborted,       all.parks,         all.finished_by_client,
         all.resumes,        all.refused_full,  all.refused_never, all.refused_draining,
         all.completed,      all.followed,      all.late,          all.cut_to_target,
-        all.at_floor}) {
+        all.at_floor,       all.pins}) {
     EXPECT_GT(count, 20u);
   }
 }

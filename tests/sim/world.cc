@@ -76,14 +76,15 @@ void World::make_core(Planted planted) {
       .chain_hash = config_.short_hash ? eight_bit_chain : kv::sha256_chain};
   sched::Policy policy = std::move(sched::make_policy(config_.options.policy)).value();
   policy.admission = std::make_unique<PlantedAdmission>(std::move(policy.admission), planted);
-  Result<std::unique_ptr<engine::EngineCore>> core =
-      engine::EngineCore::create({.backend = &backend_,
-                                  .sink = &clients_,
-                                  .clock = &clock_,
-                                  .metrics = &metrics_,
-                                  .options = config_.options,
-                                  .kv = std::make_unique<PlantedKvCache>(kv_options, planted),
-                                  .policy = std::move(policy)});
+  Result<std::unique_ptr<engine::EngineCore>> core = engine::EngineCore::create(
+      {.backend = &backend_,
+       .sink = &clients_,
+       .clock = &clock_,
+       .metrics = &metrics_,
+       .options = config_.options,
+       .kv = std::make_unique<PlantedKvCache>(kv_options, planted,
+                                              config_.pins ? &report_.coverage : nullptr),
+       .policy = std::move(policy)});
   STET_CHECK(core.ok(), core.status().message().c_str());
   core_ = std::move(core).value();
 }
@@ -174,7 +175,7 @@ void World::check_end() {
   report_.coverage.preemptions = core_->stats().preemptions;
   clients_.check_at_end(*core_);
   const kv::BlockCounts& blocks = core_->kv().counts();
-  if (blocks.used() != 0 || blocks.free + blocks.cached != config_.fake.num_blocks) {
+  if (blocks.used() != 0 || blocks.available() != config_.fake.num_blocks) {
     clients_.fail("blocks are held though everything has ended");
   }
   if (fake_.num_sequences() != 0) {

@@ -30,9 +30,11 @@ void draw_engine(Random& random, WorldConfig* world) {
   options.max_queued_requests = random.pick({4U, 20U, 256U, 256U});
   options.queue_timeout_us = random.one_in(4) ? random.between(1000, 100'000) : 60'000'000;
   options.chunk_cap = random.one_in(3) ? random.pick({1U, 7U, 64U}) : 0;
-  options.eviction = random.one_in(2) ? kv::Eviction::kFuture : kv::Eviction::kLru;
+  options.eviction = kv::all_evictions()[random.below(kv::all_evictions().size())];
   options.group_window_us = random.pick({1ULL, 2'000ULL, 20'000ULL, 200'000ULL});
-  options.ttft_target_us = random.one_in(3) ? random.between(500, 50'000) : 0;
+  const bool targets = random.one_in(3) || options.eviction == kv::Eviction::kTail;
+  options.ttft_target_us = targets ? random.between(500, 50'000) : 0;
+  world->pins = random.one_in(2);
   options.min_follow_tokens = random.one_in(2) ? 2 * fake.block_tokens : 1U << 20;
   options.short_first_percent = random.pick({0U, 25U, 25U, 50U});
   options.itl_target_us = random.one_in(4) ? random.between(100, 5000) : 0;
@@ -277,6 +279,7 @@ const char* planted_name(Planted planted) {
     case Planted::kNone: return "none";
     case Planted::kReleaseForgotten: return "release_forgotten";
     case Planted::kReferenceLeaked: return "reference_leaked";
+    case Planted::kPinLeaked: return "pin_leaked";
     case Planted::kDoubleFree: return "double_free";
     case Planted::kPublishedTooEarly: return "published_too_early";
     case Planted::kCancelIgnored: return "cancel_ignored";

@@ -41,6 +41,7 @@ enum class Planted : uint8_t {
   kNone,
   kReleaseForgotten,   // a release that does nothing
   kReferenceLeaked,    // one reference too many
+  kPinLeaked,          // one pin too many
   kDoubleFree,         // one reference too few
   kPublishedTooEarly,  // a block is published before its last position is computed
   kCancelIgnored,
@@ -67,7 +68,7 @@ constexpr Planted kAllPlanted[] = {
     Planted::kFaultHidden,          Planted::kEndTwice,           Planted::kEndLost,
     Planted::kNamespacesMixed,      Planted::kDestroyDropped,     Planted::kFirstChunkAdmission,
     Planted::kPreemptionsForgotten, Planted::kPrefillTimeIgnored, Planted::kSmallBudgetsForgotten,
-    Planted::kTargetsForgotten,     Planted::kDeadLeaderFollowed};
+    Planted::kTargetsForgotten,     Planted::kDeadLeaderFollowed, Planted::kPinLeaked};
 const char* planted_name(Planted planted);
 
 // What a client does besides waiting. 0 = does not happen.
@@ -88,6 +89,7 @@ struct WorldConfig {
   engine::EngineOptions options;
   bool short_hash = false;    // an 8-bit chain hash: collisions everywhere, outputs still right
   bool true_lengths = false;  // every request brings its own length as a hint: an oracle
+  bool pins = false;          // every third release is of a sequence that has been pinned before
   bool long_outputs =
       false;  // outputs outgrow the prompts: blocks run short under aggressive admission
   uint64_t drain_at_us = 0;         // begin_drain
