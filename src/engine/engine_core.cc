@@ -252,8 +252,12 @@ void EngineCore::add_waiting_to_view() {
   }
   waiting_.prepare(now_us());
   const size_t most = std::min<size_t>(kAdmissionWindow, max_running_ - running_.size());
-  for (SeqId id = waiting_.first(); id != SeqId{} && waiting_view_.size() < most;
-       id = waiting_.after(id)) {
+  sched::WaitingQueue::Walk walk = waiting_.walk();
+  while (waiting_view_.size() < most) {
+    const SeqId id = walk.next();
+    if (id == SeqId{}) {
+      break;
+    }
     Sequence& s = *sequences_.at(id);
     SeqId fork_source;
     if (!may_start(s, &fork_source)) {
@@ -275,6 +279,10 @@ void EngineCore::add_waiting_to_view() {
                              .fork_source = fork ? fork_source : SeqId{},
                              .itl_target_us = itl_target_us(s),
                              .output = output_state(s)});
+    if (s.owner->holds_queue_slot) {  // what start_first will charge
+      walk.charge(s.owner->prompt_len -
+                  std::min(waiting_view_.back().first_pos, s.owner->prompt_len));
+    }
     if (policy_.admission->predicts()) {
       note_hit(waiting_view_.back());
     }
@@ -383,6 +391,14 @@ void EngineCore::start_first(RequestState& state, uint32_t first_pos, uint64_t n
   state.holds_queue_slot = false;
   inbox_.free_slot(state, now);
   metrics_.on_first_scheduled(state);
+  charge(state, state.prompt_len - state.cached_prompt_tokens);
+}
+
+void EngineCore::charge(RequestState& state, double prefill_token_equivalents) {
+  state.prefill_token_equivalents += prefill_token_equivalents;
+  totals_.prefill_token_equivalents += prefill_token_equivalents;
+  metrics_.on_charge(prefill_token_equivalents);
+  waiting_.charge(state.client, prefill_token_equivalents);
 }
 
 void EngineCore::start_admitted(uint64_t now) {

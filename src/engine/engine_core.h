@@ -29,6 +29,7 @@
 #include "stet/sched/policy.h"
 #include "stet/sched/scheduler.h"
 #include "stet/sched/token_budget.h"
+#include "stet/sched/token_price.h"
 #include "stet/sched/waiting_queue.h"
 
 namespace stet::engine {
@@ -70,6 +71,10 @@ class EngineCore {
   const StepPlan& last_plan() const { return plan_; }
   const sched::SchedView& last_view() const { return view_; }  // its tables: until the commit
   const sched::TokenBudget& last_budget() const { return budget_; }
+  const RequestState* find(RequestId request) const {  // null: it has ended
+    const auto it = requests_.find(request);
+    return it == requests_.end() ? nullptr : it->second.get();
+  }
   Status check_integrity() const;
   size_t num_requests() const { return requests_.size(); }
 
@@ -108,6 +113,7 @@ class EngineCore {
   void flush_ops();
   void start_admitted(uint64_t now);
   void start_first(RequestState& state, uint32_t first_pos, uint64_t now);
+  void charge(RequestState& state, double prefill_token_equivalents);
   void requeue_preempted();
   void fill_batch();
 
@@ -164,6 +170,7 @@ class EngineCore {
   std::vector<std::pair<size_t, size_t>> hit_ranges_;  // beside waiting_view_: offset and number
   sched::SchedView view_;
   sched::TokenBudget budget_;
+  sched::TokenPrice price_;  // of the outputs of the step that ran last
   StepPlan plan_;
   StepBatch batch_;
   StepResult result_;

@@ -44,6 +44,7 @@ void EngineCore::start_request(Request request, uint64_t submitted_us) {
                           .prefill_us = static_cast<uint64_t>(learned_.step_time.predict_us(
                               {.num_tokens = state->prompt_len,
                                .chunk_context = sched::attended(0, state->prompt_len)}))});
+  state->client = waiting_.open_client(request.tenant);
   state->length_class = learned_.lengths.class_of(request.tenant, state->prompt_len);
   state->times.submitted_us = submitted_us;
   state->num_unfinished = request.num_choices;
@@ -105,6 +106,7 @@ uint64_t EngineCore::late_at(const RequestState& state) const {
 void EngineCore::enqueue(Sequence& s, bool returned, uint64_t now) {
   const RequestState& state = *s.owner;
   waiting_.insert({.seq = s.id,
+                   .client = state.client,
                    .order_key = state.order_key,
                    .request = state.request.id.v,
                    .choice = s.choice,

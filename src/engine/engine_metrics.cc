@@ -177,6 +177,8 @@ void EngineMetrics::make_sizes(obs::Metrics* r, const obs::Labels& labels, uint3
   cached_tokens_ = r->counter("vllm:prompt_tokens_cached_total",
                               "prompt tokens found in the prefix cache", labels);
   generation_tokens_ = r->counter("vllm:generation_tokens_total", "generated tokens", labels);
+  equivalents_ = r->counter("stet_prefill_token_equivalents_total",
+                            "what requests cost, in prefill tokens", labels);
   const char* const source = "vllm:prompt_tokens_by_source_total";
   const char* const help = "prompt tokens by where their KV came from";
   computed_source_ = r->counter(source, help, with(labels, "source", "local_compute"));

@@ -44,6 +44,7 @@ class EngineMetrics {
     preemptions_[0].add();
     preemptions_[1].add();
   }
+  void on_charge(double prefill_token_equivalents) { equivalents_.add(prefill_token_equivalents); }
   // The choice's next token; `previous_us` = 0 for its first.
   void on_token(const RequestState& state, uint64_t now_us, uint64_t previous_us);
   void on_ended(const RequestState& state, Ending ending);
@@ -72,7 +73,8 @@ class EngineMetrics {
   std::array<obs::Counter, kNumEndings> terminal_;
   std::array<obs::Counter, 4> success_;  // stop, length, abort, error
   std::array<obs::Counter, kNumStages> cancelled_, deadline_missed_;
-  obs::Counter prompt_tokens_, cached_tokens_, generation_tokens_, computed_source_, cached_source_;
+  obs::Counter prompt_tokens_, cached_tokens_, generation_tokens_, computed_source_, cached_source_,
+      equivalents_;
   obs::Gauge queue_tokens_, waiting_capacity_;
   std::array<obs::Gauge, 6> kv_blocks_;  // by kv::BlockState
   obs::Gauge kv_aliased_, kv_maps_;

@@ -68,6 +68,8 @@ void EngineCore::observe_step() {
     (n == 1 ? record.num_decodes : record.num_prefill_tokens) += n;
   }
   step_log_.add(record);
+  price_ = sched::token_price(learned_.step_time.coefficients(), shape.num_tokens,
+                              view_.max_step_tokens);
   learned_.step_time.observe(shape, result_.step_us);
   metrics_.on_step(record);
   if (totals_.num_steps % kModelPeriod == 0) {

@@ -77,6 +77,7 @@ void EngineCore::apply_token(const SampledToken& token, uint64_t now) {
   out.rank = token.rank;
   out.top.assign(result_.top.begin() + token.top_offset,
                  result_.top.begin() + token.top_offset + token.num_top);
+  charge(state, price_.of_output(s.token_ids.size()));
   s.token_ids.push_back(token.token_id);
   ++state.num_generated;
   ++totals_.generated_tokens;
@@ -157,8 +158,10 @@ void EngineCore::end_request(RequestState& state, Ending ending, uint64_t now) {
   event.error_reason = text.reason;
   event.cached_prompt_tokens = state.cached_prompt_tokens;
   event.num_preemptions = state.num_preemptions;
+  event.prefill_token_equivalents = state.prefill_token_equivalents;
   event.times = state.times;
   events_.push_back(std::move(event));
+  waiting_.close_client(state.client);
   requests_.erase(RequestId{state.request.id});
 }
 

@@ -9,6 +9,7 @@
 
 #include "stet/engine/engine.h"
 #include "stet/engine_types/request.h"
+#include "stet/sched/client_shares.h"
 #include "stet/sched/sched_view.h"
 
 namespace stet::engine {
@@ -41,14 +42,16 @@ struct RequestState {
   Request request;  // prompt and output ids moved into the sequences
   uint32_t prompt_len = 0;
   uint64_t order_key = 0;
+  sched::ClientId client;
   sched::LengthClass length_class;
   RequestTimes times;
   std::vector<std::unique_ptr<Sequence>> choices;
   uint32_t num_unfinished = 0;
   uint32_t cached_prompt_tokens = 0;
   uint32_t num_preemptions = 0;
-  uint64_t longest_gap_us = 0;  // between two tokens of a choice
-  uint32_t num_generated = 0;   // over all choices, resumed ones excluded
+  double prefill_token_equivalents = 0.0;  // so far
+  uint64_t longest_gap_us = 0;             // between two tokens of a choice
+  uint32_t num_generated = 0;              // over all choices, resumed ones excluded
   bool parked = false;
   bool holds_queue_slot = true;  // until first scheduled or ended
 };

@@ -1,6 +1,7 @@
 #include "src/server/responses.h"
 
 #include <atomic>
+#include <cmath>
 #include <span>
 
 #include "google/rpc/error_details.pb.h"
@@ -80,6 +81,8 @@ void fill_summary(const CallState& call, uint64_t now_us, v1::Summary* out) {
   usage->set_prompt_tokens(call.prompt_tokens);
   usage->set_completion_tokens(completion_tokens(call));
   usage->set_cached_prompt_tokens(end.cached_prompt_tokens);
+  usage->set_prefill_token_equivalents(
+      static_cast<uint64_t>(std::llround(end.prefill_token_equivalents)));
   v1::Timings* timings = out->mutable_timings();
   const engine::RequestTimes& t = end.times;
   timings->set_queue_us(difference(t.first_scheduled_us, call.received_us));

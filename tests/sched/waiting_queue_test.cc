@@ -12,14 +12,22 @@
 namespace stet::sched {
 namespace {
 
+constexpr uint32_t kPromptTokens = 7 * 64;
+
 WaitingItem item(uint64_t seq, uint64_t order_key, uint64_t late_at_us = UINT64_MAX) {
-  return {.seq = SeqId{seq}, .order_key = order_key, .request = seq, .late_at_us = late_at_us};
+  return {.seq = SeqId{seq},
+          .order_key = order_key,
+          .request = seq,
+          .late_at_us = late_at_us,
+          .num_prompt_tokens = kPromptTokens};
 }
 
 std::vector<uint64_t> walk(const WaitingQueue& queue) {
   std::vector<uint64_t> seqs;
-  for (SeqId seq = queue.first(); seq != SeqId{}; seq = queue.after(seq)) {
+  WaitingQueue::Walk forth = queue.walk();
+  for (SeqId seq = forth.next(); seq != SeqId{}; seq = forth.next()) {
     seqs.push_back(seq.v);
+    forth.charge(kPromptTokens);
   }
   std::vector<uint64_t> back;
   for (SeqId seq = queue.last(); seq != SeqId{}; seq = queue.before(seq)) {
@@ -117,7 +125,6 @@ class Grouped : public testing::Test {
     WaitingItem one = item(seq, order_key);
     one.returned = returned;
     one.service_class = service_class;
-    one.num_prompt_tokens = 7 * 64;
     one.expected_outputs = 10;
     one.chain = chain;
     queue_.insert(one, 0);

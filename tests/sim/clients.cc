@@ -329,8 +329,9 @@ bool Clients::may_be_overtaken(const Client& c) const {
   });
 }
 
-// Otherwise nobody who came later starts earlier - or, under a policy that groups, nobody of a
-// later window of the same service class. Under `sla` time is what decides.
+// Otherwise nobody of the same tenant who came later starts earlier - or, under a policy that
+// groups, nobody of a later window of the same service class. Under `sla` time is
+// what decides.
 void Clients::check_order_of_start() {
   if (world_->options.policy == "sla") {
     return;  // by slack, not by arrival
@@ -355,7 +356,8 @@ void Clients::check_order_of_start() {
           started[i]->end.times.first_scheduled_us < started[k]->end.times.first_scheduled_us;
       const bool was_there =
           started[i]->end.times.first_scheduled_us >= started[k]->end.times.submitted_us;
-      if (overtook && was_there && window(started[i]) >= window(started[k]) &&
+      const bool same_tenant = started[i]->plan->request.tenant == started[k]->plan->request.tenant;
+      if (overtook && was_there && same_tenant && window(started[i]) >= window(started[k]) &&
           (!groups || window(started[i]) != window(started[k]))) {
         fail(name(*started[i]) + " started before one that came earlier");
       }

@@ -159,6 +159,11 @@ WorldConfig make_world(uint64_t seed) {
   if (random.one_in(3)) {
     give_true_lengths(&world);
   }
+  if (random.one_in(3)) {
+    for (ClientPlan& client : world.clients) {
+      client.request.tenant = random.pick({"", "a", "b"});
+    }
+  }
   return world;
 }
 

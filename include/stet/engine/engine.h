@@ -51,6 +51,7 @@ struct EngineEvent {
   std::string error_reason{};  // reason of api.md sec. 3 when not OK
   uint32_t cached_prompt_tokens = 0;
   uint32_t num_preemptions = 0;
+  double prefill_token_equivalents = 0.0;  // sched/token_price.h
   RequestTimes times{};
 };
 
@@ -104,6 +105,7 @@ struct EngineStats {
   uint32_t block_tokens = 0;
   uint64_t accepted = 0, ended = 0, preemptions = 0;
   uint64_t prompt_tokens = 0, cached_prompt_tokens = 0, generated_tokens = 0;
+  double prefill_token_equivalents = 0.0;             // of all requests, ended or not
   uint64_t last_step_end_us = 0;                      // on the clock, for the watchdog
   StepRecord last_step;                               // all zero before the first
   uint64_t ended_with_targets = 0, met_targets = 0;   // cancelled requests left out
