@@ -4,15 +4,20 @@
 #include <grpcpp/grpcpp.h>
 
 #include <chrono>
+#include <thread>
+#include <utility>
 #include <vector>
 
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
 #include "stet/v1/admin.grpc.pb.h"
 #include "stet/v1/inference.grpc.pb.h"
+#include "stet/v1/model.grpc.pb.h"
 
 namespace stet::cli {
 namespace {
+
+constexpr unsigned kListTimeoutMs = 10'000;
 
 std::chrono::system_clock::time_point in_ms(unsigned timeout_ms) {
   return std::chrono::system_clock::now() + std::chrono::milliseconds(timeout_ms);
@@ -61,23 +66,33 @@ Client::Client(std::string address) : address_(std::move(address)) {
 }
 Client::~Client() = default;
 
+// The call that cancel() ends.
+class Client::Running {
+ public:
+  Running(Client* client, grpc::ClientContext* context) : client_(client) { set(context); }
+  ~Running() { set(nullptr); }
+  Running(const Running&) = delete;
+  Running& operator=(const Running&) = delete;
+
+ private:
+  void set(grpc::ClientContext* context) {
+    std::lock_guard lock(client_->mutex_);
+    client_->running_ = context;
+  }
+  Client* const client_;
+};
+
 template <class Request, class Start>
 Status Client::stream(const Request& request, const OnEvent& on_event, const Start& start) {
   grpc::ClientContext context;
-  {
-    std::lock_guard lock(mutex_);
-    running_ = &context;
-  }
+  const Running running(this, &context);
   const auto stub = v1::InferenceService::NewStub(channel_);
   const auto reader = start(*stub, &context, request);
   v1::GenerateResponse event;
   while (reader->Read(&event)) {
     on_event(event);
   }
-  const grpc::Status status = reader->Finish();
-  std::lock_guard lock(mutex_);
-  running_ = nullptr;
-  return explain(status);
+  return explain(reader->Finish());
 }
 
 Status Client::chat(const v1::ChatRequest& request, const OnEvent& on_event) {
@@ -90,6 +105,38 @@ Status Client::generate(const v1::GenerateRequest& request, const OnEvent& on_ev
   return stream(request, on_event,
                 [](v1::InferenceService::Stub& stub, grpc::ClientContext* context,
                    const v1::GenerateRequest& r) { return stub.Generate(context, r); });
+}
+
+Status Client::batch(const std::function<std::optional<v1::GenerateBatchRequest>()>& next,
+                     const std::function<void(v1::GenerateBatchResponse&&)>& on_response) {
+  grpc::ClientContext context;
+  const Running running(this, &context);
+  const auto stub = v1::InferenceService::NewStub(channel_);
+  const auto job = stub->GenerateBatch(&context);
+  std::jthread writer([&] {
+    while (const auto request = next()) {
+      if (!job->Write(*request)) {
+        return;  // the call has ended
+      }
+    }
+    job->WritesDone();
+  });
+  v1::GenerateBatchResponse response;
+  while (job->Read(&response)) {
+    on_response(std::move(response));
+  }
+  writer.join();
+  return explain(job->Finish());
+}
+
+Status Client::models(std::vector<v1::Model>* out) {
+  grpc::ClientContext context;
+  context.set_deadline(in_ms(kListTimeoutMs));
+  v1::ListModelsResponse response;
+  const auto stub = v1::ModelService::NewStub(channel_);
+  const Status status = explain(stub->ListModels(&context, {}, &response));
+  out->assign(response.models().begin(), response.models().end());
+  return status;
 }
 
 Status Client::watch_stats(const v1::WatchStatsRequest& request,

@@ -5,7 +5,9 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "stet/base/status.h"
 
@@ -16,8 +18,11 @@ class Status;
 }  // namespace grpc
 namespace stet::v1 {
 class ChatRequest;
+class GenerateBatchRequest;
+class GenerateBatchResponse;
 class GenerateRequest;
 class GenerateResponse;
+class Model;
 class Stats;
 class WatchStatsRequest;
 }  // namespace stet::v1
@@ -34,6 +39,11 @@ class Client {
   // Blocks until the stream has ended. CANCELLED after cancel().
   Status chat(const v1::ChatRequest& request, const OnEvent& on_event);
   Status generate(const v1::GenerateRequest& request, const OnEvent& on_event);
+  // One job: `next` gives its requests until it has none, on a thread of its own; responses come in
+  // any order. OK when the daemon has answered all of them.
+  Status batch(const std::function<std::optional<v1::GenerateBatchRequest>()>& next,
+               const std::function<void(v1::GenerateBatchResponse&&)>& on_response);
+  Status models(std::vector<v1::Model>* out);
   // Until `on_stats` gives false (OK), or the stream ends.
   Status watch_stats(const v1::WatchStatsRequest& request,
                      const std::function<bool(const v1::Stats&)>& on_stats);
@@ -44,6 +54,7 @@ class Client {
   bool cancel();
 
  private:
+  class Running;
   template <class Request, class Start>
   Status stream(const Request& request, const OnEvent& on_event, const Start& start);
   Status explain(const grpc::Status& status) const;

@@ -10,8 +10,8 @@ namespace stet::cli {
 inline constexpr int kExitOk = 0;
 inline constexpr int kExitFailed = 1;
 inline constexpr int kExitUsage = 64;
-inline constexpr int kExitModelInvalid = 65;
-inline constexpr int kExitModelMissing = 66;
+inline constexpr int kExitInputInvalid = 65;  // a file that was given
+inline constexpr int kExitInputMissing = 66;
 inline constexpr int kExitUnavailable = 69;
 inline constexpr int kExitInternal = 70;  // our fault
 
@@ -47,6 +47,14 @@ struct TopCommand {
 int run_top(const TopCommand& command);
 // listen.admin_grpc when that is auto.
 std::string admin_address_of(const std::string& address);
+
+struct BatchCommand {
+  std::string address;
+  std::string in;   // "-" = standard input
+  std::string out;  // "" = standard output
+  bool quiet = false;
+};
+int run_batch(const BatchCommand& command);
 
 struct InspectCommand {
   std::string path;

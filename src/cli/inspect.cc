@@ -122,7 +122,7 @@ void print_template(const TensorIndex& index, bool whole) {
 
 int exit_code(const Status& status) {
   report(status);
-  return status.code() == StatusCode::kNotFound ? kExitModelMissing : kExitModelInvalid;
+  return status.code() == StatusCode::kNotFound ? kExitInputMissing : kExitInputInvalid;
 }
 
 }  // namespace

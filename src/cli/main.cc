@@ -40,6 +40,16 @@ int run(int argc, char** argv) {
       ->required();
   complete.sampling.add_to(complete_app);
 
+  stet::cli::BatchCommand batch;
+  CLI::App* batch_app = app.add_subcommand(
+      "batch", "Answer an OpenAI batch file, one request per line, as one job of the daemon");
+  batch_app->add_option("input", batch.in, "The batch file (JSONL); - reads standard input")
+      ->required();
+  batch_app->add_option("--out", batch.out,
+                        "Answers go to the end of this file, and requests it has an answer to are "
+                        "skipped; not given: standard output");
+  batch_app->add_flag("--quiet", batch.quiet, "No progress and no figures");
+
   stet::cli::InspectCommand inspect;
   CLI::App* inspect_app =
       app.add_subcommand("inspect", "What a GGUF file holds and what serving it needs");
@@ -76,13 +86,16 @@ int run(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? stet::cli::kExitOk : stet::cli::kExitUsage;
   }
-  chat.address = complete.address = health.address = top.address = address;
+  chat.address = complete.address = batch.address = health.address = top.address = address;
   chat.has_once = once->count() > 0;
   if (chat_app->parsed()) {
     return stet::cli::run_chat(chat);
   }
   if (complete_app->parsed()) {
     return stet::cli::run_complete(complete);
+  }
+  if (batch_app->parsed()) {
+    return stet::cli::run_batch(batch);
   }
   if (top_app->parsed()) {
     return stet::cli::run_top(top);

@@ -18,6 +18,9 @@ class ThreadedEngine final : public Engine {
     thread_ = std::jthread([this](const std::stop_token& token) { run(token); });
   }
   Submission submit(Request request) override { return core_->submit(std::move(request)); }
+  Submission submit_or_wait(Request request) override {
+    return core_->submit_or_wait(std::move(request));
+  }
   void cancel(RequestId request) override { core_->push(CommandKind::kCancel, request); }
   void finish_choice(RequestId request, uint32_t choice) override {
     core_->push(CommandKind::kFinishChoice, request, choice);

@@ -107,6 +107,14 @@ Submission EngineCore::submit(Request request) {
   return submission;
 }
 
+Submission EngineCore::submit_or_wait(Request request) {
+  const Submission submission = inbox_.submit_or_wait(std::move(request), now_us());
+  if (submission.refusal != Refusal::kQueueFull) {
+    metrics_.on_submission(submission, /*by_tokens=*/false);
+  }
+  return submission;
+}
+
 void EngineCore::push(CommandKind kind, RequestId request, uint32_t choice) {
   inbox_.push({.kind = kind, .request_id = request, .choice = choice, .at_us = now_us()});
 }
@@ -388,8 +396,7 @@ void EngineCore::start_first(RequestState& state, uint32_t first_pos, uint64_t n
   state.cached_prompt_tokens = std::min(first_pos, state.prompt_len);
   totals_.prompt_tokens += state.prompt_len;
   totals_.cached_prompt_tokens += state.cached_prompt_tokens;
-  state.holds_queue_slot = false;
-  inbox_.free_slot(state, now);
+  give_slot_back(state, now);
   metrics_.on_first_scheduled(state);
   charge(state, state.prompt_len - state.cached_prompt_tokens);
 }

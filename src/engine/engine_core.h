@@ -51,6 +51,7 @@ class EngineCore {
 
   // Any thread.
   Submission submit(Request request);
+  Submission submit_or_wait(Request request);
   void push(CommandKind kind, RequestId request, uint32_t choice = 0);
   void begin_drain() { inbox_.close(Refusal::kDraining); }
   void close() { inbox_.close(Refusal::kStopped); }
@@ -128,8 +129,9 @@ class EngineCore {
   void advance_scheduled();
   void apply_token(const SampledToken& token, uint64_t now);
   bool finish_if_done(Sequence& s, EngineEvent* event);
-  void end_choice(Sequence& s, bool cut);     // cut: it had not said its last token
-  void leave(Sequence& s, SeqStatus status);  // out of queue or batch
+  void end_choice(Sequence& s, bool cut);                  // cut: it had not said its last token
+  void leave(Sequence& s, SeqStatus status);               // out of queue or batch
+  void give_slot_back(RequestState& state, uint64_t now);  // if it holds one
   void end_request(RequestState& state, Ending ending, uint64_t now);
   void deliver();
   void publish_stats(uint64_t now);

@@ -138,6 +138,15 @@ void EngineCore::end_choice(Sequence& s, bool cut) {
   --s.owner->num_unfinished;
 }
 
+void EngineCore::give_slot_back(RequestState& state, uint64_t now) {
+  if (!std::exchange(state.holds_queue_slot, false)) {
+    return;
+  }
+  if (inbox_.free_slot(state, now)) {
+    events_.push_back({.request = {}, .kind = EngineEventKind::kQueueRoom});
+  }
+}
+
 void EngineCore::end_request(RequestState& state, Ending ending, uint64_t now) {
   for (const auto& s : state.choices) {
     if (s->status != SeqStatus::kFinished) {
@@ -145,10 +154,7 @@ void EngineCore::end_request(RequestState& state, Ending ending, uint64_t now) {
     }
   }
   state.times.ended_us = now;
-  if (state.holds_queue_slot) {
-    state.holds_queue_slot = false;
-    inbox_.free_slot(state, now);
-  }
+  give_slot_back(state, now);
   ++totals_.ended;
   metrics_.on_ended(state, ending);
   count_targets(state, ending);

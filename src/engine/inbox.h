@@ -35,11 +35,13 @@ struct InboxLimits {
 // the callers, a few per request. Thread-safe.
 class Inbox {
  public:
-  explicit Inbox(const InboxLimits& limits) : limits_(limits) {}
+  explicit Inbox(const InboxLimits& limits);
 
   // Takes a queue slot and the next id, or says which bound refused. Never blocks on the step
   // thread.
   Submission submit(Request request, uint64_t now_us);
+  // As submit with kWaitingSharePercent of the bounds; see Engine::submit_or_wait.
+  Submission submit_or_wait(Request request, uint64_t now_us);
   void push(Command command);  // ignored when stopped
   // From now on submissions are refused with `refusal` (kDraining, then kStopped).
   void close(Refusal refusal);
@@ -51,20 +53,27 @@ class Inbox {
   // Step thread: until a command comes or the time is over. UINT64_MAX = no limit.
   void wait(uint64_t timeout_us);
   void wake();  // ends one wait
-  // Step thread: a request left the queue. Learns the pace for retry_after.
-  void free_slot(const RequestState& state, uint64_t now_us);
+  // Step thread: a request left the queue. Learns the pace for retry_after. True: somebody waits
+  // for room and there is some; he has to be told.
+  [[nodiscard]] bool free_slot(const RequestState& state, uint64_t now_us);
 
   uint64_t num_queued_prompt_tokens() const;
 
  private:
+  Submission take_slot(Request request, const InboxLimits& limits, uint64_t now_us);
+  // kNone, or the bound that is full. Under mutex_.
+  Submission check_room(uint64_t num_choices, uint64_t prompt_tokens,
+                        const InboxLimits& limits) const;
   Submission refuse_full(uint64_t limit, uint64_t requested) const;
 
   const InboxLimits limits_;
+  const InboxLimits waiting_limits_;  // for those that wait
   mutable std::mutex mutex_;
   std::condition_variable ready_;
   std::vector<Command> commands_;
   Refusal closed_ = Refusal::kNone;
   bool woken_ = false;
+  bool room_wanted_ = false;  // submit_or_wait found none since the last kQueueRoom
   uint64_t next_id_ = 1;
   uint64_t num_requests_ = 0;
   uint64_t num_prompt_tokens_ = 0;

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "src/proxy/json_writer.h"
+#include "stet/v1/model.pb.h"
 
 namespace stet::proxy {
 namespace {
@@ -70,6 +71,16 @@ uint64_t num_characters(const std::string& bytes) {
 }
 
 }  // namespace
+
+bool is_eos(const std::vector<v1::Model>& models, const std::string& model, uint32_t token_id) {
+  for (const v1::Model& candidate : models) {
+    if (candidate.id() == model) {
+      const auto& ids = candidate.eos_token_ids();
+      return std::find(ids.begin(), ids.end(), token_id) != ids.end();
+    }
+  }
+  return false;
+}
 
 void append_chat_logprobs(std::string* out, const AnswerShape& shape, const LogprobList& logprobs) {
   *out += "{\"content\":[";

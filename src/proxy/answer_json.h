@@ -6,13 +6,19 @@
 #include <functional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "src/proxy/api_call.h"
+
+namespace stet::v1 {
+class Model;
+}
 
 namespace stet::proxy {
 
 // Is the id an end-of-generation token of the model? Then `stop_reason` is null.
 using EosTest = std::function<bool(const std::string& model, uint32_t token_id)>;
+bool is_eos(const std::vector<v1::Model>& models, const std::string& model, uint32_t token_id);
 
 // Where the next token of a choice begins, in characters: `text_offset` counts on through a stream.
 struct TextOffset {

@@ -1,6 +1,5 @@
 #include "src/proxy/generation.h"
 
-#include <algorithm>
 #include <utility>
 
 #include "src/proxy/fields.h"
@@ -11,13 +10,7 @@ namespace {
 
 EosTest eos_test(InferenceClient* client) {
   return [client](const std::string& model, uint32_t id) {
-    for (const v1::Model& candidate : client->models()) {
-      if (candidate.id() == model) {
-        const auto& ids = candidate.eos_token_ids();
-        return std::find(ids.begin(), ids.end(), id) != ids.end();
-      }
-    }
-    return false;
+    return is_eos(client->models(), model, id);
   };
 }
 

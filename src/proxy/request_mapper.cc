@@ -88,9 +88,14 @@ MaybeError map_request(ApiRoute route, std::string_view body, const MapOptions& 
   if (auto error = parse_json(body, limits, &root)) {
     return error_from_json(std::move(*error));
   }
-  const JsonValue::Object* members = root.as_object();
+  return map_request(route, root, options, call);
+}
+
+MaybeError map_request(ApiRoute route, const JsonValue& body, const MapOptions& options,
+                       ApiCall* call) {
+  const JsonValue::Object* members = body.as_object();
   if (members == nullptr) {
-    return invalid_type("", "the body must be a JSON object, not " + std::string(root.kind_name()));
+    return invalid_type("", "the body must be a JSON object, not " + std::string(body.kind_name()));
   }
   call->route = route;
   MapState state;

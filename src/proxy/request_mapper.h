@@ -17,5 +17,8 @@ struct MapOptions {
 
 MaybeError map_request(ApiRoute route, std::string_view body, const MapOptions& options,
                        ApiCall* call);
+// A body that has been parsed as a part of something else; the limits of JSON were that one's.
+MaybeError map_request(ApiRoute route, const JsonValue& body, const MapOptions& options,
+                       ApiCall* call);
 
 }  // namespace stet::proxy

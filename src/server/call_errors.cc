@@ -42,6 +42,11 @@ ApiError not_ready(ServingState state) {
                            kDrainingRetryUs);
 }
 
+ApiError malformed_request() {
+  return {StatusCode::kInvalidArgument, reason::kMalformed,
+          "the bytes are no message of this method's request type"};
+}
+
 ApiError cancelled_by_client() {
   return {StatusCode::kCancelled, reason::kCancelled, "cancelled by the client"};
 }

@@ -12,6 +12,7 @@
 namespace stet::server {
 
 ApiError not_ready(ServingState state);
+ApiError malformed_request();  // bytes that are no message
 ApiError cancelled_by_client();
 ApiError deadline_passed(const char* where);
 ApiError slow_reader();

@@ -26,6 +26,7 @@ struct CallState {
   std::shared_ptr<const ServedModel> model;
   CallSpec spec;
   size_t request_bytes = 0;
+  bool waits_for_room = false;  // CallContext
   uint64_t received_us = 0;
   uint64_t deadline_us = 0;
 

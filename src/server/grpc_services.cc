@@ -1,19 +1,22 @@
 #include "src/server/grpc_services.h"
 
 #include <grpcpp/grpcpp.h>
-#include <grpcpp/impl/codegen/proto_utils.h>
 
+#include <atomic>
 #include <chrono>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
 
 #include "src/server/api_error.h"
+#include "src/server/call_errors.h"
+#include "src/server/grpc_batch.h"
+#include "src/server/grpc_bytes.h"
 #include "src/server/grpc_stream.h"
 #include "src/server/grpc_watch.h"
 #include "src/server/message_checks.h"
 #include "src/server/stats_message.h"
-#include "stet/base/check.h"
 #include "stet/v1/admin.grpc.pb.h"
 #include "stet/v1/inference.grpc.pb.h"
 #include "stet/v1/model.grpc.pb.h"
@@ -35,9 +38,8 @@ ServerUnaryReactor* unary(const AdminHooks& hooks, CallbackServerContext* contex
   ServerUnaryReactor* reactor = context->DefaultReactor();
   context->AddInitialMetadata("x-stet-version", hooks.version);  // on every answer (api.md 2.2)
   Request request;
-  ByteBuffer copy(*in);
-  if (!grpc::SerializationTraits<Request>::Deserialize(&copy, &request).ok()) {
-    reactor->Finish(to_grpc(malformed_request()));
+  if (!from_bytes(*in, &request)) {
+    reactor->Finish(to_grpc(malformed_request().build()));
     return reactor;
   }
   Violations violations;
@@ -51,15 +53,14 @@ ServerUnaryReactor* unary(const AdminHooks& hooks, CallbackServerContext* contex
     reactor->Finish(to_grpc(*refusal));
     return reactor;
   }
-  bool own = false;
-  STET_CHECK(grpc::SerializationTraits<Response>::Serialize(response, out, &own).ok(),
-             "a response can be serialised");
+  *out = to_bytes(response);
   reactor->Finish(grpc::Status::OK);
   return reactor;
 }
 
 using InferenceBase = v1::InferenceService::WithRawCallbackMethod_Generate<
-    v1::InferenceService::WithRawCallbackMethod_Chat<v1::InferenceService::Service>>;
+    v1::InferenceService::WithRawCallbackMethod_Chat<
+        v1::InferenceService::WithRawCallbackMethod_GenerateBatch<v1::InferenceService::Service>>>;
 
 class InferenceService final : public InferenceBase {
  public:
@@ -73,10 +74,16 @@ class InferenceService final : public InferenceBase {
                                              const ByteBuffer* request) override {
     return start_stream<v1::ChatRequest>(context, *request, hooks_->version, service_);
   }
+  grpc::ServerBidiReactor<ByteBuffer, ByteBuffer>* GenerateBatch(
+      CallbackServerContext* context) override {
+    return start_batch(context, hooks_->version, service_, num_open_jobs_);
+  }
 
  private:
   Core* const service_;
   const AdminHooks* const hooks_;
+  const std::shared_ptr<std::atomic<uint32_t>> num_open_jobs_ =
+      std::make_shared<std::atomic<uint32_t>>(0);
 };
 
 using ModelBase = v1::ModelService::WithRawCallbackMethod_ListModels<
@@ -137,18 +144,9 @@ v1::ServerState state_of(ServingState state) {
 
 constexpr uint32_t kWatchMinMs = 100, kWatchMaxMs = 60'000, kWatchMs = 1000;
 
-ByteBuffer serialised(const v1::Stats& stats) {
-  ByteBuffer out;
-  bool own = false;
-  STET_CHECK(grpc::SerializationTraits<v1::Stats>::Serialize(stats, &out, &own).ok(),
-             "a response can be serialised");
-  return out;
-}
-
 Refusal check_watch(const ByteBuffer& in, v1::WatchStatsRequest* request) {
-  ByteBuffer copy(in);
-  if (!grpc::SerializationTraits<v1::WatchStatsRequest>::Deserialize(&copy, request).ok()) {
-    return malformed_request();
+  if (!from_bytes(in, request)) {
+    return malformed_request().build();
   }
   Violations violations;
   check_message(*request, &violations);
@@ -203,7 +201,7 @@ class AdminService final : public AdminBase {
       return refuse_watch(to_grpc(*refusal));
     }
     const uint32_t interval = request.interval_ms() == 0 ? kWatchMs : request.interval_ms();
-    return start_watch([service = service_] { return serialised(stats_message(*service)); },
+    return start_watch([service = service_] { return to_bytes(stats_message(*service)); },
                        std::chrono::milliseconds(interval));
   }
 

@@ -2,7 +2,6 @@
 
 #include <grpcpp/alarm.h>
 #include <grpcpp/grpcpp.h>
-#include <grpcpp/impl/codegen/proto_utils.h>
 
 #include <chrono>
 #include <deque>
@@ -11,8 +10,9 @@
 #include <utility>
 
 #include "src/server/api_error.h"
+#include "src/server/call_errors.h"
+#include "src/server/grpc_bytes.h"
 #include "src/server/validate.h"
-#include "stet/base/check.h"
 #include "stet/v1/inference.pb.h"
 
 namespace stet::server {
@@ -25,15 +25,6 @@ using std::chrono::system_clock;
 // nothing may hold a stream for ever. A slow reader has had its minute already.
 constexpr seconds kLastWriteGrace{60};
 constexpr seconds kSlowReaderGrace{5};
-
-grpc::ByteBuffer serialise(const v1::GenerateResponse& event) {
-  grpc::ByteBuffer bytes;
-  bool own = false;
-  const grpc::Status status =
-      grpc::SerializationTraits<v1::GenerateResponse>::Serialize(event, &bytes, &own);
-  STET_CHECK(status.ok(), "a response can be serialised");
-  return bytes;
-}
 
 // The receiver of a call's events and the owner of its writes. Text thread and gRPC threads meet
 // under one mutex; gRPC never calls a reaction from inside StartWrite or Finish, so both are called
@@ -76,7 +67,7 @@ class Stream final : public CallEvents {
   }
 
   void on_event(const v1::GenerateResponse& event) override {
-    grpc::ByteBuffer bytes = serialise(event);
+    grpc::ByteBuffer bytes = to_bytes(event);
     std::lock_guard lock(mutex_);
     if (finished_) {
       return;
@@ -199,26 +190,6 @@ class Stream final : public CallEvents {
   bool cancelled_ = false;
 };
 
-std::string header(const grpc::CallbackServerContext& context, const char* name) {
-  const auto it = context.client_metadata().find(name);
-  return it == context.client_metadata().end() ? std::string()
-                                               : std::string(it->second.data(), it->second.size());
-}
-
-CallContext call_context(const grpc::CallbackServerContext& context, const Clock& clock) {
-  CallContext out;
-  out.peer = context.peer();
-  const system_clock::time_point deadline = context.deadline();
-  if (deadline != system_clock::time_point::max()) {
-    const auto left =
-        std::chrono::duration_cast<std::chrono::microseconds>(deadline - system_clock::now());
-    const uint64_t now_us = clock.now_us();
-    // A deadline that has passed is one that passes now.
-    out.deadline_us = left.count() <= 0 ? now_us : now_us + static_cast<uint64_t>(left.count());
-  }
-  return out;
-}
-
 std::unique_ptr<Call> start_call(Service* service, const v1::GenerateRequest& request,
                                  const CallContext& context, std::shared_ptr<CallEvents> events) {
   return service->generate(request, context, std::move(events));
@@ -238,10 +209,23 @@ grpc::Status to_grpc(const google::rpc::Status& status) {
           status.SerializeAsString()};
 }
 
-google::rpc::Status malformed_request() {
-  return ApiError(StatusCode::kInvalidArgument, reason::kMalformed,
-                  "the bytes are no message of this method's request type")
-      .build();
+std::string client_header(const grpc::CallbackServerContext& context, const char* name) {
+  const auto it = context.client_metadata().find(name);
+  return it == context.client_metadata().end() ? std::string()
+                                               : std::string(it->second.data(), it->second.size());
+}
+
+CallContext call_context(const grpc::CallbackServerContext& context, const Clock& clock) {
+  CallContext out;
+  out.peer = context.peer();
+  const system_clock::time_point deadline = context.deadline();
+  if (deadline != system_clock::time_point::max()) {
+    const auto left =
+        std::chrono::duration_cast<std::chrono::microseconds>(deadline - system_clock::now());
+    const uint64_t now_us = clock.now_us();
+    out.deadline_us = left.count() <= 0 ? now_us : now_us + static_cast<uint64_t>(left.count());
+  }
+  return out;
 }
 
 template <class Request>
@@ -254,13 +238,12 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* start_stream(grpc::CallbackServerCon
   grpc::ServerWriteReactor<grpc::ByteBuffer>* const reactor = stream->reactor();
   context->AddInitialMetadata("x-stet-version", version);
   Request request;
-  grpc::ByteBuffer copy(bytes);  // shares the slices
-  const bool parsed = grpc::SerializationTraits<Request>::Deserialize(&copy, &request).ok();
+  const bool parsed = from_bytes(bytes, &request);
   if (!parsed) {
     request.Clear();  // what was read before the fault counts for nothing
   }
   if (request.request_id().empty()) {
-    const std::string given = header(*context, "x-request-id");
+    const std::string given = client_header(*context, "x-request-id");
     request.set_request_id(given.empty() ? draw_request_id() : given);
   }
   if (is_request_id(request.request_id())) {
@@ -269,7 +252,7 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* start_stream(grpc::CallbackServerCon
   if (!parsed) {
     const bool valid = is_request_id(request.request_id());
     stream->on_done(
-        with_request_id(malformed_request(), valid ? request.request_id() : draw_request_id()));
+        malformed_request().request_id(valid ? request.request_id() : draw_request_id()).build());
     return reactor;
   }
   stream->set_call(start_call(service, request, call_context(*context, service->clock()), stream));

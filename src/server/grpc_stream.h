@@ -14,7 +14,9 @@ namespace stet::server {
 
 // code, message and the serialised google.rpc.Status as grpc-status-details-bin.
 grpc::Status to_grpc(const google::rpc::Status& status);
-google::rpc::Status malformed_request();  // bytes that are no message
+// What the client's call says, for the service. A deadline that has passed is one that passes now.
+CallContext call_context(const grpc::CallbackServerContext& context, const Clock& clock);
+std::string client_header(const grpc::CallbackServerContext& context, const char* name);
 
 // Parses the request (so that bad bytes are INVALID_ARGUMENT like every bad input), starts the call
 // and returns the reactor that gRPC drives. `Request` is v1::GenerateRequest or v1::ChatRequest.

@@ -20,7 +20,7 @@ PrepareStage::PrepareStage(const Limits& limits, const Clock* clock, ServerMetri
       clock_(clock),
       metrics_(metrics),
       text_(text),
-      queue_(limits.max_preparing_calls) {}
+      queue_(SIZE_MAX) {}  // `add` has the bounds
 
 PrepareStage::~PrepareStage() {
   stop();
@@ -45,17 +45,18 @@ std::optional<ApiError> PrepareStage::add(const CallPtr& call) {
     num_calls_.fetch_sub(1);
     num_bytes_.fetch_sub(call->request_bytes);
   };
-  if (calls > limits_.max_preparing_calls) {
+  const bool bounded = !call->waits_for_room;
+  if (bounded && calls > limits_.max_preparing_calls) {
     give_back();
     return queue_full("requests before tokenisation", limits_.max_preparing_calls, calls, kRetryUs);
   }
-  if (bytes > limits_.max_preparing_bytes) {
+  if (bounded && bytes > limits_.max_preparing_bytes) {
     give_back();
     return queue_full("bytes before tokenisation", limits_.max_preparing_bytes, bytes, kRetryUs);
   }
   CallPtr item = call;
   if (!queue_.try_push(std::move(item))) {
-    give_back();  // the count above is the tighter bound: closed
+    give_back();
     return not_ready(ServingState::kStopped);
   }
   return std::nullopt;

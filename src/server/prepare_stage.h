@@ -25,7 +25,7 @@ class PrepareStage {
   void stop();  // refuses what is left and joins
 
   // The error if there is no slot (requests or bytes), else the call is under way to the text
-  // stage.
+  // stage. One that waits for room is taken above the bounds: whoever sent it has no other here.
   std::optional<ApiError> add(const CallPtr& call);
 
  private:

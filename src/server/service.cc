@@ -118,6 +118,7 @@ class ServiceImpl final : public Service {
     call->received_us = clock_->now_us();
     call->progress_us = call->received_us;
     call->request_bytes = request.ByteSizeLong();
+    call->waits_for_room = context.waits_for_room;
     call->request_id =
         is_request_id(request.request_id()) ? request.request_id() : draw_request_id();
     auto handle = std::make_unique<CallHandle>(call, text_, clock_);

@@ -89,19 +89,41 @@ void TextStage::run() {
     send_waiting(*call, /*all=*/true);
     fail(call, not_ready(ServingState::kStopped));
   }
+  while (!waiting_for_room_.empty()) {
+    const CallPtr call = waiting_for_room_.front().call;
+    fail(call, not_ready(ServingState::kStopped));  // takes it out
+  }
   stalled_.clear();
 }
 
 void TextStage::handle(Prepared& prepared) {
-  const CallPtr& call = prepared.call;
-  if (call->ended) {
+  if (prepared.call->ended) {
     return;  // cancelled meanwhile
   }
+  const bool in_line = prepared.call->waits_for_room && !waiting_for_room_.empty();
+  if (in_line || !submit(prepared)) {
+    waiting_for_room_.push_back(std::move(prepared));
+  }
+}
+
+void TextStage::submit_waiting() {
+  while (!waiting_for_room_.empty()) {
+    Prepared next = std::move(waiting_for_room_.front());
+    waiting_for_room_.pop_front();
+    if (!submit(next)) {
+      waiting_for_room_.push_front(std::move(next));
+      return;
+    }
+  }
+}
+
+bool TextStage::submit(const Prepared& prepared) {
+  const CallPtr& call = prepared.call;
   const uint64_t now_us = clock_->now_us();
   if (call->deadline_us != 0 && now_us >= call->deadline_us) {
     metrics_->deadline_missed("text");
     fail(call, deadline_passed("before the request was queued"));
-    return;
+    return true;
   }
   const CallSpec& spec = call->spec;
   Request request;
@@ -116,10 +138,16 @@ void TextStage::handle(Prepared& prepared) {
   request.itl_target_us = spec.itl_target_us;
   request.expected_output_tokens = spec.expected_output_tokens;
   request.cache_namespace = cache_namespace(*call->model, spec.cache_salt);
-  const engine::Submission submission = call->model->engine->submit(std::move(request));
+  engine::Engine* const engine = call->model->engine;
+  const engine::Submission submission = call->waits_for_room
+                                            ? engine->submit_or_wait(std::move(request))
+                                            : engine->submit(std::move(request));
+  if (submission.refusal == engine::Refusal::kQueueFull && call->waits_for_room) {
+    return false;
+  }
   if (submission.refusal != engine::Refusal::kNone) {
     fail(call, refused(submission));
-    return;
+    return true;
   }
   // Events of it wait in queue_ behind this item at the earliest: this thread alone takes them.
   call->engine_id = submission.id;
@@ -130,6 +158,7 @@ void TextStage::handle(Prepared& prepared) {
   }
   calls_.emplace(submission.id, call);
   send_started(*call, prepared.prompt_ids);
+  return true;
 }
 
 void TextStage::handle(Refused& refused) {
@@ -152,6 +181,10 @@ void TextStage::handle(Poke& poke) {
 
 void TextStage::handle(Batch& events) {
   for (engine::EngineEvent& event : events) {
+    if (event.kind == engine::EngineEventKind::kQueueRoom) {
+      submit_waiting();
+      continue;
+    }
     const auto it = calls_.find(event.request);
     if (it == calls_.end()) {
       continue;  // of a call that has ended here: cancelled, or a slow reader
@@ -321,6 +354,8 @@ void TextStage::end(const CallPtr& call, const google::rpc::Status& status) {
   call->ended = true;
   if (call->started) {
     calls_.erase(call->engine_id);
+  } else if (call->waits_for_room) {
+    std::erase_if(waiting_for_room_, [&](const Prepared& p) { return p.call == call; });
   }
   if (status.code() != 0) {
     metrics_->call_failed(reason_of(status));

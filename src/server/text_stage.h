@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <string>
@@ -70,6 +71,9 @@ class TextStage final : public engine::EventSink {
   void handle(Prepared& prepared);
   void handle(Refused& refused);
   void handle(Poke& poke);
+  // False: the queue is full and the call waits for room.
+  bool submit(const Prepared& prepared);
+  void submit_waiting();
   void take(CallState& call, engine::EngineEvent& event);
   void touch(const CallPtr& call);
   void flush_touched();
@@ -92,6 +96,8 @@ class TextStage final : public engine::EventSink {
   std::jthread thread_;
   ThreadChecker owner_;
   std::unordered_map<RequestId, CallPtr> calls_;  // submitted and not ended
+  // For room in the engine's queue, first come first served. One per sender (CallContext).
+  std::deque<Prepared> waiting_for_room_;
   std::vector<CallPtr> touched_;
   std::vector<CallPtr> stalled_;
   v1::GenerateResponse scratch_;

@@ -2,7 +2,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <csignal>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
 
 #include "tests/cli/stet_process.h"
 
@@ -20,7 +24,7 @@ using ::testing::Not;
 using testing::run_stet;
 using ::testing::StartsWith;
 
-constexpr int kFailed = 1, kUnavailable = 69;
+constexpr int kFailed = 1, kInputInvalid = 65, kInputMissing = 66, kUnavailable = 69;
 
 TEST(WithoutDaemon, HealthExits1AndSaysHowToStartOne) {
   const TempDir dir;
@@ -142,6 +146,98 @@ TEST_F(WithDaemon, ARefusalNamesFieldAndRangeAndExits1) {
   const Ended model = stet({"chat", "--once", "x", "--model", "other"});
   EXPECT_EQ(model.code, kFailed);
   EXPECT_THAT(model.err, AllOf(HasSubstr("other"), HasSubstr("tiny")));
+}
+
+// ---- batch
+
+std::string batch_line(const std::string& custom_id, const std::string& body) {
+  return R"({"custom_id":")" + custom_id + R"(","method":"POST","url":"/v1/completions","body":)" +
+         body + "}\n";
+}
+const char* const kBody = R"({"prompt":"once upon","max_tokens":3,"temperature":0})";
+
+std::string content_of(const std::string& path) {
+  std::ifstream file(path);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+size_t num_lines(const std::string& text) {
+  return static_cast<size_t>(std::count(text.begin(), text.end(), '\n'));
+}
+
+TEST(WithoutDaemon, BatchExits69AndWritesNothing) {
+  const TempDir dir;
+  const std::string out = dir.file("out.jsonl");
+  const Ended ended = run_stet({"batch", dir.write("in.jsonl", batch_line("a", kBody)), "--out",
+                                out, "--address", "unix:" + dir.file("none.sock")});
+  EXPECT_EQ(ended.code, kUnavailable);
+  EXPECT_THAT(ended.err, HasSubstr("is stetd running?"));
+  EXPECT_FALSE(std::filesystem::exists(out));
+}
+
+TEST_F(WithDaemon, BatchAnswersEveryLineAndAWrongOneBesideThem) {
+  const std::string in = dir_.write(
+      "in.jsonl",
+      batch_line("a", kBody) + "\n" + batch_line("hot", R"({"prompt":"x","temperature":3})") +
+          batch_line("unknown", R"({"prompt":"x","colour":1})") + batch_line("b", kBody));
+  const Ended ended = stet({"batch", in});
+  EXPECT_EQ(ended.code, kFailed) << "two were refused";
+  EXPECT_EQ(num_lines(ended.out), 4u) << ended.out;
+  EXPECT_THAT(ended.out, HasSubstr(R"("custom_id":"a","response":{"status_code":200,)"));
+  EXPECT_THAT(ended.out, HasSubstr(R"("custom_id":"b","response":{"status_code":200,)"));
+  EXPECT_THAT(ended.out, HasSubstr(R"("custom_id":"hot","response":{"status_code":400,)"));
+  EXPECT_THAT(ended.out, HasSubstr(R"("param":"temperature")"));
+  EXPECT_THAT(ended.out, HasSubstr(R"("custom_id":"unknown","response":{"status_code":400,)"));
+  EXPECT_THAT(ended.err,
+              MatchesRegex("\\[4 requests: 2 answered, 2 refused, 0 answered before, 0 left; [1-6] "
+                           "tokens, [0-9.]+ tokens/s, prompts of [0-9]+ tokens "
+                           "\\([0-9]+ cached\\)\\]\n"));
+}
+
+TEST_F(WithDaemon, BatchGoesOnWhereItsOutputEndsAlsoInTheMiddleOfALine) {
+  const std::string first = batch_line("a", kBody), second = batch_line("b", kBody);
+  const std::string out = dir_.file("out.jsonl");
+  const std::vector<std::string> both = {"batch", dir_.write("both.jsonl", first + second), "--out",
+                                         out, "--quiet"};
+  EXPECT_EQ(stet({"batch", dir_.write("one.jsonl", first), "--out", out, "--quiet"}).code, 0);
+  const std::string one = content_of(out);
+  dir_.write("out.jsonl", one + R"({"id":"batch_req_1","cust)");
+  const Ended went_on = stet(both);
+  EXPECT_EQ(went_on.code, 0) << went_on.err;
+  EXPECT_THAT(went_on.err, IsEmpty());
+  EXPECT_THAT(went_on.out, IsEmpty());
+  const std::string two = content_of(out);
+  EXPECT_THAT(two, StartsWith(one));
+  EXPECT_EQ(num_lines(two), 2u) << two;
+  EXPECT_EQ(stet(both).code, 0) << "nothing is left";
+  EXPECT_EQ(content_of(out), two);
+}
+
+TEST_F(WithDaemon, BatchNamesTheLineOfItsFilesThatIsWrong) {
+  const std::string good = batch_line("a", kBody);
+  const std::pair<std::string, const char*> cases[] = {
+      {good + "{\n", ":2: "},
+      {good + "[]\n", ":2: a line must be a JSON object"},
+      {good + "\n" + good, ":3: 'custom_id' 'a' came before"},
+      {batch_line("", kBody), ":1: 'custom_id' has 0 bytes: must be in 1..64"},
+      {R"({"custom_id":"a","body":{}})", ":1: a line needs"},
+      {R"({"custom_id":"a","method":"GET","url":"/v1/completions","body":{}})", "must be 'POST'"},
+      {R"({"custom_id":"a","method":"POST","url":"/v1/embeddings","body":{}})", "'url' must be"},
+  };
+  for (const auto& [text, says] : cases) {
+    const Ended ended = stet({"batch", dir_.write("in.jsonl", text)});
+    EXPECT_EQ(ended.code, kInputInvalid) << text;
+    EXPECT_THAT(ended.err, HasSubstr(says));
+    EXPECT_THAT(ended.out, IsEmpty());
+  }
+  const std::string in = dir_.write("in.jsonl", good);
+  const Ended missing = stet({"batch", dir_.file("no.jsonl")});
+  EXPECT_EQ(missing.code, kInputMissing);
+  EXPECT_THAT(missing.err, HasSubstr("no.jsonl"));
+  const std::string foreign = dir_.write("notes.txt", "dear diary\n");
+  const Ended kept = stet({"batch", in, "--out", foreign});
+  EXPECT_EQ(kept.code, kInputInvalid);
+  EXPECT_THAT(kept.err, HasSubstr("notes.txt:1: no answer"));
+  EXPECT_EQ(content_of(foreign), "dear diary\n");
 }
 
 }  // namespace

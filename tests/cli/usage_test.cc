@@ -57,7 +57,8 @@ std::vector<std::string> subcommands() {
 }
 
 TEST(StetHelp, ListsEverySubcommand) {
-  EXPECT_THAT(subcommands(), UnorderedElementsAre("chat", "complete", "inspect", "health", "top"));
+  EXPECT_THAT(subcommands(),
+              UnorderedElementsAre("chat", "complete", "batch", "inspect", "health", "top"));
 }
 
 TEST(StetHelp, EveryFlagAndSubcommandHasAText) {
@@ -109,6 +110,7 @@ TEST(StetUsage, WrongUseExits64AndSaysWhatIsWrongOnStderr) {
       {{"complete"}, "prompt"},
       {{"complete", "text", "--temperature", "warm"}, "--temperature"},
       {{"complete", "text", "--max-tokens", "99999999999"}, "--max-tokens"},
+      {{"batch"}, "input"},
       {{"inspect"}, "model"},
       {{"health", "--live", "--ready"}, "--"},
       {{"health", "--timeout-ms", "soon"}, "--timeout-ms"},

@@ -105,6 +105,7 @@ class CanaryEngine final : public engine::Engine {
     sink_->on_events({tokens, ended});
     return {.id = id};
   }
+  engine::Submission submit_or_wait(Request request) override { return submit(std::move(request)); }
   void cancel(RequestId) override {}
   void finish_choice(RequestId, uint32_t) override {}
   void set_parked(RequestId, bool) override {}

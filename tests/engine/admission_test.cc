@@ -84,6 +84,68 @@ TEST(Admission, TheForecastFollowsThePaceOfTheQueue) {
   EXPECT_EQ(last.retry_after_us, 1'000'000u);
 }
 
+TEST(Admission, WhoWaitsLeavesTheLastFifthOfTheQueue) {
+  const Harness h = small({.max_running = 1, .max_queued_requests = 5});
+  for (int i = 0; i < 4; ++i) {
+    EXPECT_EQ(h->core->submit_or_wait(make_request(5, 5)).refusal, Refusal::kNone);
+  }
+  const Submission full = h->core->submit_or_wait(make_request(5, 5));
+  EXPECT_EQ(full.refusal, Refusal::kQueueFull);
+  EXPECT_EQ(full.limit, 4u);
+  EXPECT_EQ(h->core->submit(make_request(5, 5)).refusal, Refusal::kNone);
+  EXPECT_EQ(h->core->submit(make_request(5, 5)).refusal, Refusal::kQueueFull);
+  EXPECT_NE(h->metrics.serialise().find("vllm:admission_rejections_total{model_name=\"default\","
+                                        "reason=\"max_num_queued_reqs\"} 1"),
+            std::string::npos)
+      << "waiting is no rejection";
+}
+
+TEST(Admission, WhoWaitsLeavesTheLastFifthOfThePromptTokens) {
+  const Harness h = small({.max_running = 1, .max_queued_prompt_tokens = 100});
+  EXPECT_EQ(h->core->submit_or_wait(make_request(41, 5)).refusal, Refusal::kNone);
+  EXPECT_EQ(h->core->submit_or_wait(make_request(40, 5)).refusal, Refusal::kQueueFull);
+  EXPECT_EQ(h->core->submit_or_wait(make_request(39, 5)).refusal, Refusal::kNone);
+}
+
+TEST(Admission, WhoWaitsIsToldOnceWhenThereIsRoom) {
+  const Harness h = small({.max_running = 1, .max_queued_requests = 5});
+  for (int i = 0; i < 5; ++i) {
+    EXPECT_EQ(h->core->submit(make_request(5, 5)).refusal, Refusal::kNone);
+  }
+  h->core->step();  // four wait: nobody asked for room
+  EXPECT_EQ(h->sink.num_rooms(), 0u);
+  EXPECT_EQ(h->core->submit(make_request(5, 5)).refusal, Refusal::kNone);
+  EXPECT_EQ(h->core->submit_or_wait(make_request(5, 5)).refusal, Refusal::kQueueFull);
+  EXPECT_EQ(h->core->submit_or_wait(make_request(5, 5)).refusal, Refusal::kQueueFull);
+  while (h->core->stats().num_waiting == 5) {
+    EXPECT_EQ(h->sink.num_rooms(), 0u);
+    h->core->step();
+  }
+  EXPECT_EQ(h->sink.num_rooms(), 0u) << "four of five still wait: that is the share";
+  h->run();
+  EXPECT_EQ(h->sink.num_rooms(), 1u);
+  EXPECT_TRUE(h->sink.faults().empty());
+}
+
+TEST(Admission, RoomIsToldWhenTheQueuedAreCancelledAndARequestLargerThanTheShareGetsIn) {
+  const Harness h = small({.max_running = 1, .max_queued_requests = 5});
+  Request large = make_request(5, 5);
+  large.num_choices = 5;
+  const RequestId id = h->core->submit(make_request(5, 5)).id;
+  EXPECT_EQ(h->core->submit_or_wait(large).refusal, Refusal::kQueueFull);
+  h->core->push(CommandKind::kCancel, id);
+  EXPECT_FALSE(h->core->step());
+  EXPECT_EQ(h->sink.num_rooms(), 1u);
+  EXPECT_EQ(h->core->submit_or_wait(large).refusal, Refusal::kNone);
+  h->run();
+}
+
+TEST(Admission, WhoWaitsIsRefusedForGoodByADrain) {
+  const Harness h = small();
+  h->core->begin_drain();
+  EXPECT_EQ(h->core->submit_or_wait(make_request(5, 5)).refusal, Refusal::kDraining);
+}
+
 TEST(Admission, ImpossibleOptionsAreNamed) {
   ManualClock clock;
   executor::FakeBackend backend(small_fake(&clock));

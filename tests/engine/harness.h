@@ -47,6 +47,10 @@ class SeenSink final : public EventSink {
     return num_ended_;
   }
   uint64_t num_calls() const { return num_calls_; }
+  size_t num_rooms() const {  // kQueueRoom events
+    std::lock_guard lock(mutex_);
+    return num_rooms_;
+  }
   std::vector<std::string> faults() const {
     std::lock_guard lock(mutex_);
     return faults_;
@@ -54,6 +58,10 @@ class SeenSink final : public EventSink {
 
  private:
   void take(EngineEvent event) {
+    if (event.kind == EngineEventKind::kQueueRoom) {
+      ++num_rooms_;
+      return;
+    }
     SeenRequest& r = seen_[event.request];
     if (r.num_ends != 0) {
       faults_.push_back("an event after the end of a request");
@@ -90,6 +98,7 @@ class SeenSink final : public EventSink {
   std::map<std::pair<RequestId, uint32_t>, uint32_t> first_pos_;
   std::vector<std::string> faults_;
   size_t num_ended_ = 0;
+  size_t num_rooms_ = 0;
   uint64_t num_calls_ = 0;
 };
 

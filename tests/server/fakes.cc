@@ -106,6 +106,26 @@ engine::Submission FakeEngine::submit(Request request) {
   return out;
 }
 
+engine::Submission FakeEngine::submit_or_wait(Request request) {
+  if (has_room || refusal != engine::Refusal::kNone) {
+    return submit(std::move(request));
+  }
+  std::lock_guard lock(mutex);
+  ++num_turned_away;
+  changed.notify_all();
+  return {.refusal = engine::Refusal::kQueueFull};
+}
+
+bool FakeEngine::wait_turned_away(size_t count) {
+  std::unique_lock lock(mutex);
+  return changed.wait_for(lock, kPatience, [&] { return num_turned_away >= count; });
+}
+
+void FakeEngine::give_room() {
+  has_room = true;
+  sink->on_events({{.request = {}, .kind = engine::EngineEventKind::kQueueRoom}});
+}
+
 void FakeEngine::cancel(RequestId request) {
   std::lock_guard lock(mutex);
   cancelled.insert(request);

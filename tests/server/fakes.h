@@ -2,6 +2,7 @@
 // tokenizer, a ChatML template, and a receiver that records.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <functional>
 #include <map>
@@ -69,6 +70,7 @@ class FakeEngine final : public engine::Engine {
  public:
   void start() override {}
   engine::Submission submit(Request request) override;
+  engine::Submission submit_or_wait(Request request) override;
   void cancel(RequestId request) override;
   void finish_choice(RequestId request, uint32_t choice) override;
   void set_parked(RequestId request, bool parked) override;
@@ -92,11 +94,14 @@ class FakeEngine final : public engine::Engine {
   // Every token, its ending and the request's, at once and as one step per token.
   void reply(const Request& request, std::string_view text);
   bool wait_cancelled(RequestId id);
+  bool wait_turned_away(size_t count);  // so many submit_or_wait found no room
+  void give_room();                     // there is room from now on, and who waits is told
   bool wait_parked(RequestId id, bool parked);
 
   engine::EventSink* sink = nullptr;
   std::function<void(const Request&)> on_submit;  // in submit, on the text thread
   engine::Refusal refusal = engine::Refusal::kNone;
+  std::atomic<bool> has_room{true};  // for submit_or_wait
 
   std::mutex mutex;
   std::condition_variable changed;
@@ -104,6 +109,7 @@ class FakeEngine final : public engine::Engine {
   std::set<RequestId> cancelled;
   std::map<RequestId, bool> parked;
   std::vector<std::pair<RequestId, uint32_t>> finished_choices;
+  size_t num_turned_away = 0;
 
  private:
   engine::EngineToken token(RequestId id, uint32_t choice, uint32_t token_id);

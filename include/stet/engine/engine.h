@@ -30,6 +30,7 @@ enum class EngineEventKind : uint8_t {
   kTokens,          // one or more new tokens of a choice
   kChoiceFinished,  // the choice's last event; `tokens` may hold its last ones
   kRequestEnded,    // exactly one per accepted request, its last event
+  kQueueRoom,       // of no request: submit_or_wait may be tried again
 };
 
 // Times of a request on the engine's clock, in microseconds; 0 = did not happen.
@@ -54,6 +55,10 @@ struct EngineEvent {
   double prefill_token_equivalents = 0.0;  // sched/token_price.h
   RequestTimes times{};
 };
+
+// Of the queue's bounds, what requests that can wait may fill. The forecast of RetryInfo aims at
+// the same share.
+inline constexpr uint32_t kWaitingSharePercent = 80;
 
 // Receives all events of a step in one call, on the step thread. Must not block and must take them.
 class EventSink {
@@ -125,6 +130,11 @@ class Engine {
   // Takes a queue slot atomically (requests and prompt tokens) or refuses with the bound that is
   // full.
   virtual Submission submit(Request request) = 0;
+  // For work that waits instead of being refused. It may fill kWaitingSharePercent of both bounds,
+  // so that a job leaves room for those that cannot wait; above that it gives kQueueFull, which
+  // counts as no refusal, and exactly one kQueueRoom event follows when a slot below has become
+  // free, however many asked.
+  virtual Submission submit_or_wait(Request request) = 0;
   // Honoured at the next step border, in any phase. Unknown or ended ids are ignored.
   virtual void cancel(RequestId request) = 0;
   // The text stage ends one choice (a stop string): no further events of that choice; the request

@@ -50,6 +50,9 @@ class Call {
 struct CallContext {
   uint64_t deadline_us = 0;  // on the clock; 0 = none
   std::string peer;
+  // Waits for its place in a full queue instead of being refused with queue_full. Whoever sets it
+  // bounds how many of its calls have not had Started yet.
+  bool waits_for_room = false;
 };
 
 // Caps of api.md sec. 2.1; configuration under `limits`.
