@@ -115,6 +115,7 @@ void TextStage::handle(Prepared& prepared) {
   request.ttft_target_us = spec.ttft_target_us;
   request.itl_target_us = spec.itl_target_us;
   request.expected_output_tokens = spec.expected_output_tokens;
+  request.program = spec.program;
   request.cache_namespace = cache_namespace(*call->model, spec.cache_salt);
   const engine::Submission submission = call->model->engine->submit(std::move(request));
   if (submission.refusal != engine::Refusal::kNone) {
