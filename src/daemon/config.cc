@@ -304,6 +304,15 @@ class CrossChecks {
     }
   }
 
+  void eviction() {
+    if (config_.values.kv().eviction() == "tail" &&
+        config_.values.scheduler().ttft_target_ms() == 0) {
+      fail("kv.eviction", ConfigErrorCode::kMissing,
+           "kv.eviction = tail: evicts by the TTFT target; set scheduler.ttft_target_ms, at least "
+           "1");
+    }
+  }
+
   void listeners() {
     const auto& listen = config_.values.listen();
     const bool auth_none = config_.values.auth().mode() == config::v1::AuthConfig::NONE;
@@ -428,6 +437,7 @@ CommandLine load_config(std::span<const std::string> args,
   CrossChecks checks(line.config, &line.errors);
   checks.models();
   checks.listeners();
+  checks.eviction();
   return line;
 }
 

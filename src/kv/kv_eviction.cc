@@ -17,11 +17,11 @@ bool KvCache::evictable(BlockId block) const {
 }
 
 void KvCache::track(BlockId block) {
-  const bool wanted = evictable(block);
-  if (wanted == eviction_order_->contains(block)) {
+  const bool belongs = evictable(block);
+  if (belongs == eviction_order_->contains(block)) {
     return;
   }
-  if (wanted) {
+  if (belongs) {
     eviction_order_->insert(block);
   } else {
     eviction_order_->erase(block);

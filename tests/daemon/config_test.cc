@@ -261,6 +261,15 @@ TEST(ConfigListeners, TwoCannotShareAnAddress) {
               IsEmpty());
 }
 
+TEST(ConfigEviction, TailNeedsATargetToEvictBy) {
+  const std::string tail = "kv.eviction=tail";
+  EXPECT_THAT(errors_of(load({"--model", "m", "--set", tail})),
+              ElementsAre(HasSubstr("set scheduler.ttft_target_ms")));
+  EXPECT_THAT(
+      errors_of(load({"--model", "m", "--set", tail, "--set", "scheduler.ttft_target_ms=1"})),
+      IsEmpty());
+}
+
 TEST(ConfigListeners, AddressesThatAreNoneAreRefused) {
   for (const std::string address : {"8000", "127.0.0.1", "127.0.0.1:", "127.0.0.1:65536", ":80",
                                     "a b:1", "unix:", "[::1:80", "127.0.0.1:-1", "http://x:1/"}) {

@@ -95,6 +95,8 @@ TEST(Admission, ImpossibleOptionsAreNamed) {
   EXPECT_EQ(create({.max_running = 17}).message(),
             "max_running is 17; at most 16 (max_step_tokens 128, sequences of the backend 16)");
   EXPECT_EQ(create({.max_queued_requests = 0}).code(), StatusCode::kInvalidArgument);
+  EXPECT_EQ(create({.eviction = kv::Eviction::kTail}).message(),
+            "eviction is tail and ttft_target_us is 0; it needs a target, at least 1");
   EXPECT_EQ(create({.policy = "nonsense"}).code(), StatusCode::kInvalidArgument);
 }
 

@@ -273,6 +273,7 @@ std::vector<Setting> all_settings(const kernels::KernelTable* table) {
       make("drawn, preempted, prefix cache",
            [](Setting& s) {
              s.policy = "past_future_sampled";
+             s.eviction = kv::Eviction::kCost;
              s.pool_tokens = 704;
              s.together = true;
              s.prefix_cache = true;

@@ -27,15 +27,37 @@ using K = KvOpKind;
 
 class KvCacheTest : public Test {
  protected:
-  void make(uint32_t num_blocks, bool prefix_cache = true) {
-    kv_ = std::make_unique<KvCache>(KvOptions{
-        .num_blocks = num_blocks, .block_tokens = kBlockTokens, .prefix_cache = prefix_cache});
+  void make(uint32_t num_blocks, bool prefix_cache = true, Eviction eviction = Eviction::kLru) {
+    kv_ = std::make_unique<KvCache>(KvOptions{.num_blocks = num_blocks,
+                                              .block_tokens = kBlockTokens,
+                                              .prefix_cache = prefix_cache,
+                                              .eviction = eviction});
   }
   ScheduledSeq row(SeqId seq, uint32_t first_pos, uint32_t n, uint32_t new_blocks) {
     return {.seq = seq,
             .first_pos = first_pos,
             .num_scheduled_tokens = n,
             .num_new_blocks = new_blocks};
+  }
+  // Runs a prompt to its end; its full blocks stay, for so long and for so much.
+  PinId end_pinned(SeqId seq, const Tokens& ids, uint64_t ttl_us, double value_us) {
+    prefill(seq, ids);
+    const PinId pin =
+        kv_->pin(seq, {.now_us = now_us_, .until_us = now_us_ + ttl_us, .value_us = value_us});
+    kv_->remove_sequence(seq);
+    sound();
+    return pin;
+  }
+  void set_now(uint64_t now_us) {
+    now_us_ = now_us;
+    kv_->expire_pins(now_us);
+    sound();
+  }
+  uint32_t cached_tokens(const Tokens& ids) {
+    kv_->add_sequence(SeqId{999}, {});
+    const uint32_t hit = kv_->match(SeqId{999}, ids).num_tokens;
+    kv_->remove_sequence(SeqId{999});
+    return hit;
   }
   bool commit(std::vector<ScheduledSeq> rows, std::vector<SeqId> admitted = {},
               std::vector<ForkedSeq> forks = {}, std::vector<SeqId> preempted = {}) {
@@ -69,7 +91,7 @@ class KvCacheTest : public Test {
 
   std::unique_ptr<KvCache> kv_;
   StepBatch batch_;
-  uint64_t step_ = 0;
+  uint64_t step_ = 0, now_us_ = 1;
 };
 
 TEST_F(KvCacheTest, ARepeatedPromptSharesItsFullBlocks) {
@@ -260,6 +282,96 @@ TEST_F(KvCacheTest, AStepOfAReleasedIncarnationCountsForNothing) {
   kv_->add_sequence(SeqId{2}, {});
   EXPECT_EQ(kv_->match(SeqId{2}, tokens(17)).num_tokens, 0u);
   sound();
+}
+
+// ---- pins; every order of eviction with pins is held against a model in eviction_test.cc
+
+TEST_F(KvCacheTest, APinnedPrefixOutlivesWhatIsUsedAfterIt) {
+  for (const Eviction eviction : all_evictions()) {
+    make(6, true, eviction);
+    EXPECT_NE(end_pinned(SeqId{1}, tokens(17, 1), 100, 5.0), PinId{});
+    EXPECT_EQ(kv_->counts(), (BlockCounts{.free = 4, .pinned = 2}));
+    prefill(SeqId{2}, tokens(17, 2));
+    kv_->remove_sequence(SeqId{2});
+    prefill(SeqId{3}, tokens(17, 3));  // three: two are free
+    EXPECT_EQ(cached_tokens(tokens(17, 1)), 16u) << eviction_name(eviction);
+    EXPECT_EQ(cached_tokens(tokens(17, 2)), 8u) << eviction_name(eviction);
+  }
+}
+
+TEST_F(KvCacheTest, PinnedBlocksAreAvailableAndTheLeastValuePerBlockGoesFirst) {
+  make(6);
+  end_pinned(SeqId{1}, tokens(32, 1), 100, 6.0);  // 1.5 of each block
+  end_pinned(SeqId{2}, tokens(16, 2), 100, 5.0);  // 2.5
+  EXPECT_EQ(kv_->num_available(), 6u);
+  prefill(SeqId{3}, tokens(8, 3));
+  EXPECT_EQ(kv_->num_pins(), 1u);
+  EXPECT_EQ(cached_tokens(tokens(33, 1)), 24u) << "unpinned as a whole, evicted block by block";
+  EXPECT_EQ(cached_tokens(tokens(17, 2)), 16u);
+  prefill(SeqId{4}, tokens(40, 4));
+  EXPECT_EQ(kv_->num_pins(), 0u);
+  EXPECT_EQ(cached_tokens(tokens(17, 2)), 0u);
+}
+
+TEST_F(KvCacheTest, APinLosesItsValueOverItsTime) {
+  make(4);
+  end_pinned(SeqId{1}, tokens(16, 1), 100, 5.0);
+  set_now(81);  // 1.0 is left of it
+  end_pinned(SeqId{2}, tokens(16, 2), 100, 2.0);
+  prefill(SeqId{3}, tokens(8, 3));
+  EXPECT_EQ(cached_tokens(tokens(17, 1)), 8u);
+  EXPECT_EQ(cached_tokens(tokens(17, 2)), 16u);
+}
+
+TEST_F(KvCacheTest, APinEndsWithItsTimeOrBefore) {
+  make(8);
+  const PinId early = end_pinned(SeqId{1}, tokens(16, 1), 50, 1.0);
+  end_pinned(SeqId{2}, tokens(16, 2), 100, 1.0);
+  EXPECT_EQ(kv_->next_pin_expiry_us(), 51u);
+  kv_->unpin(early);
+  kv_->unpin(early);  // is gone
+  kv_->unpin(PinId{});
+  EXPECT_EQ(kv_->counts(), (BlockCounts{.free = 4, .cached = 2, .pinned = 2}));
+  set_now(100);
+  EXPECT_EQ(kv_->num_pins(), 1u);
+  set_now(101);
+  EXPECT_EQ(kv_->counts(), (BlockCounts{.free = 4, .cached = 4}));
+  EXPECT_EQ(kv_->next_pin_expiry_us(), UINT64_MAX);
+}
+
+TEST_F(KvCacheTest, UnderTtlWhatNobodyCameForGoesBeforeWhatIsOlder) {
+  for (const Eviction eviction : {Eviction::kTtl, Eviction::kLru}) {
+    make(4, true, eviction);
+    prefill(SeqId{1}, tokens(16, 1));
+    kv_->remove_sequence(SeqId{1});
+    now_us_ = 1;
+    end_pinned(SeqId{2}, tokens(16, 2), 10, 1.0);
+    set_now(11);
+    prefill(SeqId{3}, tokens(8, 3));
+    EXPECT_EQ(cached_tokens(tokens(17, 1)), eviction == Eviction::kTtl ? 16u : 8u);
+    EXPECT_EQ(cached_tokens(tokens(17, 2)), eviction == Eviction::kTtl ? 8u : 16u);
+  }
+}
+
+TEST_F(KvCacheTest, AFollowUpTakesThePinnedBlocksAndTheyStayPinned) {
+  make(6);
+  const PinId pin = end_pinned(SeqId{1}, tokens(17, 1), 100, 1.0);
+  prefill(SeqId{2}, tokens(20, 1));
+  EXPECT_EQ(kv_->counts(), (BlockCounts{.free = 3, .priv = 1, .shared = 2}));
+  kv_->unpin(pin);
+  kv_->remove_sequence(SeqId{2});
+  EXPECT_EQ(kv_->counts(), (BlockCounts{.free = 4, .cached = 2}));
+}
+
+TEST_F(KvCacheTest, WithNothingToKeepThereIsNoPin) {
+  make(4);
+  EXPECT_EQ(end_pinned(SeqId{1}, tokens(7), 100, 1.0), PinId{}) << "no full block";
+  EXPECT_EQ(end_pinned(SeqId{2}, tokens(8), 0, 1.0), PinId{}) << "no time";
+  EXPECT_EQ(end_pinned(SeqId{3}, tokens(8), 100, 0.0), PinId{}) << "no value";
+  kv_->add_sequence(SeqId{4}, {});
+  EXPECT_EQ(kv_->pin(SeqId{4}, {.now_us = 1, .until_us = 2, .value_us = 1.0}), PinId{});
+  make(4, false);
+  EXPECT_EQ(end_pinned(SeqId{5}, tokens(8), 100, 1.0), PinId{}) << "no prefix cache";
 }
 
 }  // namespace

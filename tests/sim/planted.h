@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "stet/base/clock.h"
 #include "stet/executor/backend.h"
 #include "stet/executor/fake_backend.h"
 #include "stet/kv/kv_cache.h"
@@ -91,17 +92,19 @@ class WatchedBackend final : public executor::Backend {
 
 class PlantedKvCache final : public kv::KvCache {
  public:
-  // `pinning` counts pins; nullptr: there are none. Time is steps.
-  PlantedKvCache(const kv::KvOptions& options, Planted planted, Coverage* pinning)
-      : KvCache(options), planted_(planted), pinning_(pinning) {}
+  // `pinning` counts pins; nullptr: there are none.
+  PlantedKvCache(const kv::KvOptions& options, Planted planted, const Clock* clock,
+                 Coverage* pinning)
+      : KvCache(options), planted_(planted), clock_(clock), pinning_(pinning) {}
 
   void release(SeqId seq) override {
     if (planted_ == Planted::kReleaseForgotten && num_blocks_of(seq) > 0 && ++calls_ % 3 == 0) {
       return;
     }
     if (pinning_ != nullptr && ++releases_ % 3 == 0) {
-      const kv::PinTerms terms = {.now_us = steps_,
-                                  .until_us = steps_ + 1 + seq.v % 40,
+      const uint64_t now_us = clock_->now_us();
+      const kv::PinTerms terms = {.now_us = now_us,
+                                  .until_us = now_us + 1 + seq.v % 40 * 500,
                                   .value_us = 1.0 + static_cast<double>(seq.v % 7)};
       pinning_->pins += pin(seq, terms) != kv::PinId{} ? 1 : 0;
     }
@@ -123,8 +126,8 @@ class PlantedKvCache final : public kv::KvCache {
   }
   void complete_step(uint64_t step) override {
     KvCache::complete_step(step);
-    expire_pins(++steps_);
-    if (steps_ != 5) {
+    expire_pins(clock_->now_us());
+    if (++steps_ != 5) {
       return;
     }
     for (uint32_t i = 0; i < num_blocks(); ++i) {
@@ -143,6 +146,7 @@ class PlantedKvCache final : public kv::KvCache {
 
  private:
   const Planted planted_;
+  const Clock* const clock_;
   Coverage* const pinning_;
   mutable std::set<uint64_t> ever_computed_;
   uint64_t calls_ = 0, steps_ = 0, releases_ = 0;

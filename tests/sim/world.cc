@@ -82,7 +82,7 @@ void World::make_core(Planted planted) {
        .clock = &clock_,
        .metrics = &metrics_,
        .options = config_.options,
-       .kv = std::make_unique<PlantedKvCache>(kv_options, planted,
+       .kv = std::make_unique<PlantedKvCache>(kv_options, planted, &clock_,
                                               config_.pins ? &report_.coverage : nullptr),
        .policy = std::move(policy)});
   STET_CHECK(core.ok(), core.status().message().c_str());

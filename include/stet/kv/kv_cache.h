@@ -117,8 +117,8 @@ class KvCache {
   uint64_t next_pin_expiry_us() const;  // UINT64_MAX = no pins
   uint32_t num_pins() const { return static_cast<uint32_t>(pins_.size()); }
 
-  // For kCost and kTail; small changes are ignored, others cost O(blocks). Without a call all
-  // blocks cost the same and none fits a budget.
+  // For kCost and kTail; small changes are ignored, others cost O(blocks). Until the first call
+  // computing a block again counts as equally dear for all of them.
   void set_recompute_cost(const RecomputeCost& cost);
 
   // Operations that wait for a batch (destroys, swaps); commit flushes them too.
