@@ -6,20 +6,10 @@
 #include <string>
 #include <vector>
 
+#include "tests/sched/estimator_cases.h"
+
 namespace stet::sched {
 namespace {
-
-class Draw {
- public:
-  explicit Draw(uint64_t seed) : state_(seed) {}
-  uint64_t below(uint64_t n) {
-    state_ = state_ * 6364136223846793005ULL + 1442695040888963407ULL;
-    return (state_ >> 33) % n;
-  }
-
- private:
-  uint64_t state_;
-};
 
 // ---- how long to keep
 
@@ -35,7 +25,7 @@ double gain(const std::vector<uint64_t>& gaps, uint64_t tau, const KeepTerms& te
 }
 
 TEST(KeepTime, NoOtherTimeGainsMore) {
-  Draw draw(1);
+  TestRandom draw(1);
   for (int round = 0; round < 2000; ++round) {
     std::vector<uint64_t> gaps(1 + draw.below(12));
     for (uint64_t& gap : gaps) {
@@ -65,7 +55,7 @@ TEST(KeepTime, ItIsNotWorthItWhenOthersWaitLonger) {
 }
 
 TEST(FollowupGaps, AreTheLast128Sorted) {
-  Draw draw(2);
+  TestRandom draw(2);
   FollowupGaps gaps;
   std::vector<uint64_t> all;
   for (int i = 0; i < 1000; ++i) {
