@@ -12,6 +12,9 @@ namespace {
 // How far down the queue admission looks in one step; more are never admitted at once than this.
 constexpr size_t kAdmissionWindow = 64;
 
+// Of the newest request in the mean time in the queue.
+constexpr double kQueueTimeWeight = 0.1;
+
 uint32_t derive_max_running(const EngineOptions& options, const executor::BackendInfo& info) {
   if (options.max_running != 0) {
     return options.max_running;
@@ -132,6 +135,7 @@ bool EngineCore::begin_step() noexcept {
   take_inbox();
   step_start_us_ = now_us();
   expire(step_start_us_);
+  kv_->expire_pins(step_start_us_);
   if (needs_flush()) {
     flush_ops();
   }
@@ -397,6 +401,9 @@ void EngineCore::start_first(RequestState& state, uint32_t first_pos, uint64_t n
   totals_.prompt_tokens += state.prompt_len;
   totals_.cached_prompt_tokens += state.cached_prompt_tokens;
   give_slot_back(state, now);
+  kv_->unpin(programs_.take_pin(state.program));  // it holds the blocks that were kept for it
+  mean_queue_us_ +=
+      kQueueTimeWeight * (static_cast<double>(now - state.times.submitted_us) - mean_queue_us_);
   metrics_.on_first_scheduled(state);
   charge(state, state.prompt_len - state.cached_prompt_tokens);
 }

@@ -27,6 +27,7 @@
 #include "stet/kv/kv_cache.h"
 #include "stet/sched/output_lengths.h"
 #include "stet/sched/policy.h"
+#include "stet/sched/programs.h"
 #include "stet/sched/scheduler.h"
 #include "stet/sched/token_budget.h"
 #include "stet/sched/token_price.h"
@@ -100,6 +101,11 @@ class EngineCore {
   uint64_t expiry_of(const RequestState& state) const;
   void note_expiry(const RequestState& state);
 
+  // engine_programs.cc: turns of programs
+  void begin_turn(RequestState& state, const Request& request);
+  void keep_for_followup(const Sequence& s);
+  sched::KeepTerms keep_terms(const Sequence& s) const;
+
   // engine_core.cc: plan and submit
   void make_plan();
   void build_view();
@@ -149,6 +155,8 @@ class EngineCore {
   sched::Policy policy_;
   sched::Policy drain_policy_;  // the same victims; admits only what can finish without preemption
   sched::Learned learned_;
+  sched::Programs programs_;
+  double mean_queue_us_ = 0.0;  // from submission to first start, of late
   sched::Scheduler scheduler_;
   ThreadChecker thread_;
 

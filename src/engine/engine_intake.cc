@@ -37,13 +37,6 @@ void EngineCore::obey(Command& command, uint64_t now) {
 void EngineCore::start_request(Request request, uint64_t submitted_us) {
   auto state = std::make_unique<RequestState>();
   state->prompt_len = static_cast<uint32_t>(request.prompt_token_ids.size());
-  state->order_key =
-      policy_.order->key({.arrival_us = submitted_us,
-                          .priority_class = request.priority_class,
-                          .ttft_target_us = ttft_target_us(request),
-                          .prefill_us = static_cast<uint64_t>(learned_.step_time.predict_us(
-                              {.num_tokens = state->prompt_len,
-                               .chunk_context = sched::attended(0, state->prompt_len)}))});
   state->client = waiting_.open_client(request.tenant);
   state->length_class = learned_.lengths.class_of(request.tenant, state->prompt_len);
   state->times.submitted_us = submitted_us;
@@ -65,6 +58,7 @@ void EngineCore::start_request(Request request, uint64_t submitted_us) {
     sequences_.emplace(s->id, s.get());
     state->choices.push_back(std::move(s));
   }
+  begin_turn(*state, request);
   request.prompt_token_ids = {};
   request.output_token_ids = {};
   state->request = std::move(request);
@@ -143,6 +137,7 @@ void EngineCore::finish_choice(RequestId id, uint32_t choice) {
   if (state.choices[choice]->status == SeqStatus::kFinished) {
     return;
   }
+  keep_for_followup(*state.choices[choice]);
   end_choice(*state.choices[choice], false);  // the text stage saw its end
   if (state.num_unfinished == 0) {
     end_request(state, Ending::kStop, now_us());

@@ -112,6 +112,7 @@ bool EngineCore::finish_if_done(Sequence& s, EngineEvent* event) {
     return false;
   }
   event->kind = EngineEventKind::kChoiceFinished;
+  keep_for_followup(s);
   end_choice(s, event->reason == FinishReason::kLength);
   return true;
 }
@@ -167,6 +168,9 @@ void EngineCore::end_request(RequestState& state, Ending ending, uint64_t now) {
   event.prefill_token_equivalents = state.prefill_token_equivalents;
   event.times = state.times;
   events_.push_back(std::move(event));
+  if (state.request.program.end_of_program) {
+    kv_->unpin(programs_.end(state.program));
+  }
   waiting_.close_client(state.client);
   requests_.erase(RequestId{state.request.id});
 }

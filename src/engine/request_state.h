@@ -10,6 +10,7 @@
 #include "stet/engine/engine.h"
 #include "stet/engine_types/request.h"
 #include "stet/sched/client_shares.h"
+#include "stet/sched/programs.h"
 #include "stet/sched/sched_view.h"
 
 namespace stet::engine {
@@ -43,6 +44,7 @@ struct RequestState {
   uint32_t prompt_len = 0;
   uint64_t order_key = 0;
   sched::ClientId client;
+  sched::ProgramId program;
   sched::LengthClass length_class;
   RequestTimes times;
   std::vector<std::unique_ptr<Sequence>> choices;

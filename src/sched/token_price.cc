@@ -23,4 +23,10 @@ TokenPrice token_price(const StepCoefficients& coefficients, uint32_t step_token
           .context_position = coefficients.r_us / unit_us};
 }
 
+double prefill_us(const StepCoefficients& coefficients, uint32_t num_tokens,
+                  uint32_t full_step_tokens) {
+  return num_tokens * position_us(coefficients, full_step_tokens) +
+         coefficients.q_us * static_cast<double>(attended(0, num_tokens));
+}
+
 }  // namespace stet::sched

@@ -137,6 +137,7 @@ bool TextStage::submit(const Prepared& prepared) {
   request.ttft_target_us = spec.ttft_target_us;
   request.itl_target_us = spec.itl_target_us;
   request.expected_output_tokens = spec.expected_output_tokens;
+  request.program = spec.program;
   request.cache_namespace = cache_namespace(*call->model, spec.cache_salt);
   engine::Engine* const engine = call->model->engine;
   const engine::Submission submission = call->waits_for_room

@@ -55,6 +55,7 @@ struct CallSpec {
   uint64_t ttft_target_us = 0, itl_target_us = 0;  // 0 = the engine's
   ServiceClass service_class = ServiceClass::kInteractive;
   std::string cache_salt;
+  ProgramHints program;
 };
 
 // What validation needs to know of the model.

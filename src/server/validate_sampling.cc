@@ -138,8 +138,35 @@ void validate_output(ValidationContext& context, const v1::OutputOptions& in, Ca
   refuse(in.echo_prompt(), "output.echo_prompt");
 }
 
-// Hints never change the output: those without a use yet are accepted after their ranges are
-// checked.
+namespace {
+
+void validate_program(ValidationContext& context, const v1::SchedulingHints& in,
+                      ProgramHints* out) {
+  const v1::Followup& followup = in.expect_followup();
+  if (check_size(context, "scheduling.program_id", in.program_id().size()) &&
+      !in.program_id().empty() && !is_request_id(in.program_id())) {
+    context.violations->add(
+        reason::kOutOfRange, "scheduling.program_id",
+        "'" + clipped(in.program_id(), 40) + "': must be at most 128 of A-Z a-z 0-9 . _ : -");
+  }
+  check_range(context, "scheduling.turn", in.turn());
+  check_size(context, "scheduling.expect_followup.tool_name", followup.tool_name().size());
+  check_range(context, "scheduling.expect_followup.expected_ms", followup.expected_ms());
+  if (in.end_of_program() && in.has_expect_followup()) {
+    context.violations->add(reason::kMalformed, "scheduling.expect_followup",
+                            "must be unset when end_of_program is set: no turn follows the last");
+  }
+  *out = {.program_id = in.program_id(),
+          .turn = in.turn(),
+          .end_of_program = in.end_of_program(),
+          .expects_followup = in.has_expect_followup(),
+          .tool_name = followup.tool_name(),
+          .expected_gap_us = uint64_t{followup.expected_ms()} * 1000};
+}
+
+}  // namespace
+
+// Hints never change the output.
 void validate_scheduling(ValidationContext& context, const v1::SchedulingHints& in, CallSpec* out) {
   if (in.has_priority_class() &&
       check_range(context, "scheduling.priority_class", in.priority_class())) {
@@ -158,15 +185,7 @@ void validate_scheduling(ValidationContext& context, const v1::SchedulingHints& 
   target("scheduling.ttft_target_ms", in.ttft_target_ms(), &out->ttft_target_us);
   target("scheduling.itl_target_ms", in.itl_target_ms(), &out->itl_target_us);
   out->expected_output_tokens = in.expected_output_tokens();
-  const auto name = [&](const std::string& value, const char* field) {
-    constexpr size_t kMaxNameBytes = 128;
-    if (value.size() > kMaxNameBytes) {
-      context.violations->add(reason::kOutOfRange, field,
-                              std::to_string(value.size()) + " bytes: must be in 0..128");
-    }
-  };
-  name(in.program_id(), "scheduling.program_id");
-  name(in.expect_followup().tool_name(), "scheduling.expect_followup.tool_name");
+  validate_program(context, in, &out->program);
 }
 
 }  // namespace stet::server

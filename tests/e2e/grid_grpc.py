@@ -242,8 +242,6 @@ class Cases:
                 ("a name that the template does not use", block(b'{"no_such":1}'), ("unsupported",)),
                 ("deep", block(b'{"a":' * 5000 + b"1" + b"}" * 5000), ("malformed", "unsupported")),
                 ("huge", block(b"x" * 70_000), ("out_of_range",))],
-            "scheduling.program_id": [("too long", block(b"x" * 129), ("out_of_range",))],
-            "scheduling.expect_followup.tool_name": [("too long", block(b"x" * 129), ("out_of_range",))],
         }
         for shown, payload, reasons in special.get(name, []):
             fields = (name, name.split(".")[0]) if name.startswith("tokens") else (name,)

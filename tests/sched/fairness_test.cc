@@ -12,21 +12,10 @@
 #include "stet/base/check.h"
 #include "stet/sched/client_shares.h"
 #include "stet/sched/waiting_queue.h"
+#include "tests/sched/estimator_cases.h"
 
 namespace stet::sched {
 namespace {
-
-class Draw {
- public:
-  explicit Draw(uint64_t seed) : state_(seed) {}
-  uint64_t below(uint64_t n) {
-    state_ = state_ * 6364136223846793005ULL + 1442695040888963407ULL;
-    return (state_ >> 33) % n;
-  }
-
- private:
-  uint64_t state_;
-};
 
 // ---- counters
 
@@ -174,7 +163,7 @@ TEST(FairOrder, ABatchJobIsGroupedWithinItsClientAndBehindAll) {
 // Every walk against the rule itself, applied to a list; and the walk from the end against it, as
 // far as it promises: it visits everybody once, in the same order while everybody pays the prompt.
 TEST(FairOrder, TwentyThousandRandomChangesKeepTheOrder) {
-  Draw draw(7);
+  TestRandom draw(7);
   WaitingQueue queue({});
   std::vector<ClientId> clients;
   for (int i = 0; i < 5; ++i) {
@@ -189,8 +178,8 @@ TEST(FairOrder, TwentyThousandRandomChangesKeepTheOrder) {
       // Costs of their own, so that no two tags are equal.
       queue.charge(clients[draw.below(5)], static_cast<double>(draw.below(1000)) + 1.0 / (i + 2));
     } else if (naive.size() < 40 && what < 3) {
-      WaitingItem one = of_client(clients[draw.below(5)], next_seq++, draw.below(1000),
-                                  1 + static_cast<uint32_t>(draw.below(300)));
+      WaitingItem one =
+          of_client(clients[draw.below(5)], next_seq++, draw.below(1000), 1 + draw.below(300));
       one.late_at_us = draw.below(3) == 0 ? now + draw.below(200) : UINT64_MAX;
       naive.push_back(one);
       queue.insert(one, now);
@@ -239,11 +228,11 @@ TEST(FairOrder, TwentyThousandRandomChangesKeepTheOrder) {
 
 TEST(FairOrder, TheWalkFromTheEndMirrorsTheOneInWhichAllPay) {
   WaitingQueue queue({});
-  Draw draw(11);
+  TestRandom draw(11);
   std::map<uint64_t, double> costs;
   for (uint64_t i = 0; i < 300; ++i) {
     const ClientId client = queue.open_client("c" + std::to_string(draw.below(4)));
-    const auto tokens = static_cast<uint32_t>(1 + draw.below(1'000'000));
+    const auto tokens = 1 + draw.below(1'000'000);
     queue.insert(of_client(client, 1 + i, draw.below(1000), tokens), 0);
     costs[1 + i] = tokens;
   }
@@ -276,9 +265,7 @@ struct World {
       outputs_of.push_back(i / 2 == 0 ? 10 : kMostOutputs);
     }
   }
-  uint32_t about(uint32_t most) {
-    return most / 2 + static_cast<uint32_t>(draw.below(most / 2 + 1));
-  }
+  uint32_t about(uint32_t most) { return most / 2 + draw.below(most / 2 + 1); }
   // As many as can start in one step, so that nobody ever has nothing waiting. The first client's
   // come first.
   void keep_backlogged() {
@@ -332,7 +319,7 @@ struct World {
   }
 
   static constexpr size_t kClients = 4;
-  Draw draw;
+  TestRandom draw;
   const bool fair_;
   WaitingQueue queue{{}};
   std::vector<ClientId> ids;

@@ -38,6 +38,15 @@ TEST(TokenPrice, DecodesTogetherPayTheWholeStep) {
   }
 }
 
+TEST(TokenPrice, APromptInFullStepsTakesItsTokensAndWhatTheyAttendTo) {
+  const StepCoefficients c = {.a_us = 500, .w_us = 4000, .c_us = 450, .r_us = 0.8, .q_us = 0.5};
+  double steps_us = 0.0;
+  for (uint32_t first = 0; first < 1024; first += 256) {
+    steps_us += c.predict_us({.num_tokens = 256, .chunk_context = attended(first, 256)});
+  }
+  EXPECT_NEAR(prefill_us(c, 1024, 256), steps_us, 1e-6);
+}
+
 TEST(TokenPrice, NoOutputCostsMoreThanAFullStep) {
   const StepCoefficients launch_only = {.a_us = 1000};
   EXPECT_DOUBLE_EQ(token_price(launch_only, 1, 256).output, 256.0);

@@ -192,6 +192,7 @@ void FakeEngine::ended(RequestId id, Status status, std::string reason) {
   event.status = std::move(status);
   event.error_reason = std::move(reason);
   event.cached_prompt_tokens = 3;
+  event.prefill_token_equivalents = 12.6;
   event.num_preemptions = 2;
   event.times = {10, 20, 30, 40};
   step_.push_back(std::move(event));

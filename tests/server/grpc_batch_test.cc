@@ -54,6 +54,7 @@ struct Answer {
       } else if (event.has_summary()) {
         event.mutable_summary()->clear_timings();
         event.mutable_summary()->mutable_usage()->clear_cached_prompt_tokens();
+        event.mutable_summary()->mutable_usage()->clear_prefill_token_equivalents();
       }
       out += event.SerializeAsString();
     }

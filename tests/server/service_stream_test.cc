@@ -85,6 +85,7 @@ TEST(Stream, StartedShowsWhatHoldsAndSummaryWhatWasUsed) {
   EXPECT_EQ(summary.usage().prompt_tokens(), 3u);
   EXPECT_EQ(summary.usage().completion_tokens(), 2u);
   EXPECT_EQ(summary.usage().cached_prompt_tokens(), 3u);
+  EXPECT_EQ(summary.usage().prefill_token_equivalents(), 13u) << "12.6, rounded";
   EXPECT_EQ(summary.timings().preemptions(), 2u);
   EXPECT_TRUE(summary.exact());
   EXPECT_EQ(summary.kv_mode(), "paged");
@@ -427,6 +428,29 @@ TEST(Stream, HintsReachTheEngine) {
   EXPECT_EQ(world.engine.wait_request().ttft_target_us, 250'000u);
   EXPECT_EQ(world.engine.wait_request().itl_target_us, 3'600'000'000u);
   EXPECT_EQ(world.engine.wait_request().service_class, ServiceClass::kBatch);
+}
+
+TEST(Stream, HintsOnProgramsReachTheEngine) {
+  World world;
+  v1::GenerateRequest request = text_request("x");
+  v1::SchedulingHints* hints = request.mutable_scheduling();
+  hints->set_program_id("agent-7");
+  hints->set_turn(3);
+  hints->mutable_expect_followup()->set_tool_name("search");
+  hints->mutable_expect_followup()->set_expected_ms(1500);
+  auto [events, call] = world.generate(request);
+  const ProgramHints program = world.engine.wait_request(0).program;
+  EXPECT_EQ(program.program_id, "agent-7");
+  EXPECT_EQ(program.turn, 3u);
+  EXPECT_TRUE(program.expects_followup);
+  EXPECT_EQ(program.tool_name, "search");
+  EXPECT_EQ(program.expected_gap_us, 1'500'000u);
+  EXPECT_FALSE(program.end_of_program);
+  v1::GenerateRequest last = text_request("x");
+  last.mutable_scheduling()->set_end_of_program(true);
+  auto [last_events, last_call] = world.generate(last);
+  EXPECT_TRUE(world.engine.wait_request(1).program.end_of_program);
+  EXPECT_FALSE(world.engine.wait_request(1).program.expects_followup);
 }
 
 }  // namespace

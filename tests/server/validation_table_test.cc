@@ -53,10 +53,9 @@ Target find(Message* root, std::string path) {
     rest = path.substr(bracket);
     path.resize(bracket);
   }
-  if (const size_t dot = path.find('.'); dot != std::string::npos) {
-    const FieldDescriptor* outer = root->GetDescriptor()->FindFieldByName(path.substr(0, dot));
-    return {root->GetReflection()->MutableMessage(root, outer),
-            outer->message_type()->FindFieldByName(path.substr(dot + 1)), rest};
+  for (size_t dot; (dot = path.find('.')) != std::string::npos; path.erase(0, dot + 1)) {
+    root = root->GetReflection()->MutableMessage(
+        root, root->GetDescriptor()->FindFieldByName(path.substr(0, dot)));
   }
   return {root, root->GetDescriptor()->FindFieldByName(path), rest};
 }
@@ -200,14 +199,15 @@ TEST(ValidationTable, ValuesAtTheBordersAreAccepted) {
 // Every number of the request messages is held by a row of the table, or is known to have no range.
 TEST(ValidationTable, EveryNumberOfARequestHasARow) {
   const std::set<std::string> no_range = {"sampling.seed", "tokens.ids",
-                                          "scheduling.expected_output_tokens", "scheduling.turn"};
+                                          "scheduling.expected_output_tokens"};
   std::vector<std::pair<std::string, const google::protobuf::Descriptor*>> messages = {
       {"", v1::GenerateRequest::descriptor()},
       {"tokens.", v1::TokenIds::descriptor()},
       {"sampling.", v1::SamplingParams::descriptor()},
       {"stop.", v1::StopParams::descriptor()},
       {"output.", v1::OutputOptions::descriptor()},
-      {"scheduling.", v1::SchedulingHints::descriptor()}};
+      {"scheduling.", v1::SchedulingHints::descriptor()},
+      {"scheduling.expect_followup.", v1::Followup::descriptor()}};
   size_t numbers = 0;
   for (const auto& [prefix, descriptor] : messages) {
     for (int i = 0; i < descriptor->field_count(); ++i) {

@@ -107,6 +107,11 @@ TEST(Validation, HintsAreAcceptedAfterTheirRanges) {
   EXPECT_EQ(refusal(request).code(), 0);
   hints->set_program_id(std::string(129, 'p'));
   expect_refused(request, "scheduling.program_id", "out_of_range");
+  hints->set_program_id("a/b");
+  expect_refused(request, "scheduling.program_id", "out_of_range");
+  hints->set_program_id("p");
+  hints->set_end_of_program(true);
+  expect_refused(request, "scheduling.expect_followup", "malformed");
 }
 
 TEST(Validation, APromptIsNeeded) {

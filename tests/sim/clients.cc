@@ -329,9 +329,18 @@ bool Clients::may_be_overtaken(const Client& c) const {
   });
 }
 
+// A turn of a program that began before, or a continuation of a turn that named no program.
+bool Clients::may_belong_to_a_program(const Client& c) const {
+  return !c.plan->request.program.program_id.empty() ||
+         std::any_of(clients_.begin(), clients_.end(), [](const Client& other) {
+           const ProgramHints& hints = other.plan->request.program;
+           return hints.expects_followup && hints.program_id.empty();
+         });
+}
+
 // Otherwise nobody of the same tenant who came later starts earlier - or, under a policy that
-// groups, nobody of a later window of the same service class. Under `sla` time is
-// what decides.
+// groups, nobody of a later window of the same service class. The order of turns has its tests in
+// tests/engine/programs_test.cc. Under `sla` time is what decides.
 void Clients::check_order_of_start() {
   if (world_->options.policy == "sla") {
     return;  // by slack, not by arrival
@@ -357,7 +366,8 @@ void Clients::check_order_of_start() {
       const bool was_there =
           started[i]->end.times.first_scheduled_us >= started[k]->end.times.submitted_us;
       const bool same_tenant = started[i]->plan->request.tenant == started[k]->plan->request.tenant;
-      if (overtook && was_there && same_tenant && window(started[i]) >= window(started[k]) &&
+      if (overtook && was_there && same_tenant && !may_belong_to_a_program(*started[i]) &&
+          window(started[i]) >= window(started[k]) &&
           (!groups || window(started[i]) != window(started[k]))) {
         fail(name(*started[i]) + " started before one that came earlier");
       }

@@ -64,6 +64,7 @@ class Clients final : public engine::EventSink {
   void check_cached(const Client& c);
   void check_order_of_start();
   bool may_be_overtaken(const Client& c) const;
+  bool may_belong_to_a_program(const Client& c) const;
   static size_t shared_tokens(const Client& other, const Request& mine);
 
   const WorldConfig* const world_;

@@ -103,6 +103,17 @@ Request draw_request(Random& random, const WorldConfig& world) {
   return request;
 }
 
+// Few programs and tools, so that turns meet; turns out of order and after the end are the client's
+// right.
+void draw_program(Random& random, ProgramHints* hints) {
+  hints->program_id = random.pick({"", "", "p", "q", "r"});
+  hints->turn = random.one_in(2) ? 0 : random.between(1, 5);
+  hints->end_of_program = random.one_in(6);
+  hints->expects_followup = random.one_in(2);
+  hints->tool_name = random.pick({"", "search"});
+  hints->expected_gap_us = random.one_in(3) ? random.between(1, 50'000) : 0;
+}
+
 // A resume brings the outputs of a run that was cut.
 void maybe_resume(Random& random, const WorldConfig& world, Request* request) {
   if (request->num_choices != 1 || !random.one_in(6)) {
@@ -162,6 +173,11 @@ WorldConfig make_world(uint64_t seed) {
   if (random.one_in(3)) {
     for (ClientPlan& client : world.clients) {
       client.request.tenant = random.pick({"", "a", "b"});
+    }
+  }
+  if (random.one_in(2)) {
+    for (ClientPlan& client : world.clients) {
+      draw_program(random, &client.request.program);
     }
   }
   return world;

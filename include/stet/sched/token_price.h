@@ -29,4 +29,8 @@ struct TokenPrice {
 TokenPrice token_price(const StepCoefficients& coefficients, uint32_t step_tokens,
                        uint32_t full_step_tokens);
 
+// Time to compute the first `num_tokens` of a prompt in full steps; in microseconds.
+double prefill_us(const StepCoefficients& coefficients, uint32_t num_tokens,
+                  uint32_t full_step_tokens);
+
 }  // namespace stet::sched

@@ -1,0 +1,46 @@
+// Turns of programs: their place in the order, and the contexts that are kept for their follow-ups.
+#include "src/engine/engine_core.h"
+
+namespace stet::engine {
+
+// Before the request waits: its order key is the program's.
+void EngineCore::begin_turn(RequestState& state, const Request& request) {
+  const Sequence& s = *state.choices.front();
+  const sched::Programs::Turn turn =
+      programs_.begin_turn(request.tenant, request.program, kv_->hash_blocks(s.id, s.token_ids),
+                           state.times.submitted_us);
+  state.program = turn.program;
+  const sched::StepShape whole_prompt = {.num_tokens = state.prompt_len,
+                                         .chunk_context = sched::attended(0, state.prompt_len)};
+  state.order_key = policy_.order->key(
+      {.arrival_us = turn.arrival_us,
+       .priority_class = request.priority_class,
+       .ttft_target_us = ttft_target_us(request),
+       .prefill_us = static_cast<uint64_t>(learned_.step_time.predict_us(whole_prompt))});
+}
+
+// A choice has ended well and still holds its blocks. Which of several choices the client goes on
+// with is not known, so nothing is kept for those.
+void EngineCore::keep_for_followup(const Sequence& s) {
+  const Request& request = s.owner->request;
+  const ProgramHints& hints = request.program;
+  if (!hints.expects_followup || hints.end_of_program || request.num_choices > 1) {
+    return;
+  }
+  const uint64_t now = now_us();
+  const sched::KeepTime keep = programs_.keep(request.tenant, hints, keep_terms(s));
+  kv_->unpin(programs_.take_pin(s.owner->program));  // of another branch of the program
+  const kv::PinId pin =
+      kv_->pin(s.id, {.now_us = now, .until_us = now + keep.ttl_us, .value_us = keep.value_us});
+  programs_.expect_followup(s.owner->program, hints, kv_->hash_blocks(s.id, s.token_ids), pin, now);
+}
+
+sched::KeepTerms EngineCore::keep_terms(const Sequence& s) const {
+  const double share = static_cast<double>(kv_->num_blocks_of(s.id)) / kv_->num_blocks();
+  return {.saved_us = sched::prefill_us(learned_.step_time.coefficients(), s.num_computed_tokens,
+                                        backend_->info().max_step_tokens) +
+                      mean_queue_us_,
+          .cost_per_us = share * totals_.last_step.waiting.memory};
+}
+
+}  // namespace stet::engine

@@ -1,0 +1,175 @@
+// Programs: what is kept for a follow-up while others need memory, and the order of turns.
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "tests/engine/harness.h"
+
+namespace stet::engine {
+namespace {
+
+constexpr uint64_t kSecond = 1'000'000;
+
+ProgramHints expecting(const std::string& program_id, const std::string& tool = "search") {
+  return {.program_id = program_id, .expects_followup = true, .tool_name = tool};
+}
+
+Request first_turn(const ProgramHints& hints, uint32_t salt = 1) {
+  Request request = make_request(200, 10, salt);
+  request.program = hints;
+  return request;
+}
+
+// Goes on after the answer to `turn`.
+Request followup(const CoreHarness& h, RequestId id, const Request& turn,
+                 const ProgramHints& hints) {
+  Request next = turn;
+  const std::vector<uint32_t> answer = h.seen(id).choices[0].token_ids;
+  next.prompt_token_ids.insert(next.prompt_token_ids.end(), answer.begin(), answer.end());
+  for (uint32_t i = 0; i < 20; ++i) {
+    next.prompt_token_ids.push_back(500 + i);
+  }
+  next.program = hints;
+  return next;
+}
+
+// Prompts of others, one after the other: more than the pool holds.
+void others_come(CoreHarness* h) {
+  for (uint32_t i = 0; i < 6; ++i) {
+    h->core->submit(make_request(300, 10, 100 + i));
+    h->run();
+  }
+}
+
+struct Outcome {
+  uint32_t cached = 0, pins_left = 0;
+  std::vector<uint32_t> first, second;
+};
+Outcome run_two_turns(const ProgramHints& first, const ProgramHints& second,
+                      kv::Eviction eviction = kv::Eviction::kFuture) {
+  CoreHarness h({.eviction = eviction}, small_fake(nullptr));
+  const Request turn = first_turn(first);
+  const RequestId a = h.core->submit(turn).id;
+  h.run();
+  others_come(&h);
+  const RequestId b = h.core->submit(followup(h, a, turn, second)).id;
+  h.run();
+  EXPECT_TRUE(h.core->check_integrity().ok());
+  return {.cached = h.seen(b).end.cached_prompt_tokens,
+          .pins_left = h.core->kv().num_pins(),
+          .first = h.seen(a).choices[0].token_ids,
+          .second = h.seen(b).choices[0].token_ids};
+}
+
+TEST(Programs, TheContextIsThereWhenTheFollowupComes) {
+  for (const kv::Eviction eviction : {kv::Eviction::kFuture, kv::Eviction::kLru}) {
+    const Outcome kept = run_two_turns(expecting("p"), {.program_id = "p"}, eviction);
+    EXPECT_EQ(kept.cached, 192u);
+    EXPECT_EQ(kept.pins_left, 0u) << "the follow-up holds the blocks";
+    const Outcome found_by_its_tokens = run_two_turns(expecting(""), {}, eviction);
+    EXPECT_EQ(found_by_its_tokens.cached, 192u);
+    EXPECT_EQ(found_by_its_tokens.pins_left, 0u);
+    const Outcome not_kept = run_two_turns({.program_id = "p"}, {.program_id = "p"}, eviction);
+    EXPECT_EQ(not_kept.cached, 0u) << "the negative control: others took the blocks";
+    EXPECT_EQ(kept.first, not_kept.first);
+    EXPECT_EQ(kept.second, not_kept.second) << "hints never change an answer";
+  }
+}
+
+TEST(Programs, AKeptContextGivesWayToWhoeverNeedsItsBlocks) {
+  CoreHarness h({.policy = "aggressive"}, small_fake(nullptr));
+  h.core->submit(first_turn(expecting("p")));
+  h.run();
+  EXPECT_EQ(h.core->kv().num_pins(), 1u);
+  const RequestId large = h.core->submit(make_request(500, 10, 7)).id;
+  const RequestId another = h.core->submit(make_request(400, 10, 8)).id;
+  h.run();
+  EXPECT_TRUE(h.seen(large).end.status.ok());
+  EXPECT_TRUE(h.seen(another).end.status.ok());
+  EXPECT_EQ(h.core->kv().num_pins(), 0u);
+}
+
+TEST(Programs, NothingIsKeptAfterTheLastTurnNorForSeveralChoicesNorForACancelledTurn) {
+  CoreHarness h({}, small_fake(nullptr));
+  ProgramHints last = expecting("p");
+  last.end_of_program = true;
+  h.core->submit(first_turn(last));
+  h.run();
+  EXPECT_EQ(h.core->kv().num_pins(), 0u);
+  Request several = first_turn(expecting("q"));
+  several.num_choices = 2;
+  h.core->submit(several);
+  h.run();
+  EXPECT_EQ(h.core->kv().num_pins(), 0u);
+  const RequestId left = h.core->submit(first_turn(expecting("r"), 5)).id;
+  h.core->step();
+  h.core->step();
+  h.core->push(CommandKind::kCancel, left);
+  h.run();
+  EXPECT_EQ(h.core->kv().num_pins(), 0u);
+}
+
+TEST(Programs, TheLastTurnReleasesWhatWasKept) {
+  CoreHarness h({.max_running = 1}, small_fake(nullptr));
+  h.core->submit(first_turn(expecting("p")));
+  h.run();
+  ASSERT_EQ(h.core->kv().num_pins(), 1u);
+  Request last = make_request(10, 1, 9);  // with another prompt
+  last.program = {.program_id = "p", .end_of_program = true};
+  h.core->submit(last);
+  h.run();
+  EXPECT_EQ(h.core->kv().num_pins(), 0u);
+}
+
+uint32_t pins_after(CoreHarness* h, uint64_t time_us, const ProgramHints& hints) {
+  h->core->submit(first_turn(hints));
+  h->run();
+  EXPECT_EQ(h->core->kv().num_pins(), 1u);
+  h->clock.advance_us(time_us);
+  h->core->submit(make_request(10, 1, 77));
+  h->run();
+  return h->core->kv().num_pins();
+}
+
+TEST(Programs, AContextIsKeptForAsLongAsThisToolTakes) {
+  CoreHarness h({}, small_fake(nullptr));
+  EXPECT_EQ(pins_after(&h, kSecond, expecting("a")), 1u);
+  EXPECT_EQ(pins_after(&h, 3 * kSecond, expecting("a")), 0u) << "two seconds, for all it knows";
+  ProgramHints said = expecting("b");
+  said.expected_gap_us = 2 * kSecond;
+  EXPECT_EQ(pins_after(&h, 3 * kSecond, said), 1u);
+  EXPECT_EQ(pins_after(&h, 5 * kSecond, said), 0u);
+  for (uint32_t i = 0; i < 10; ++i) {
+    h.core->submit(first_turn(expecting("c", "compile")));
+    h.run();
+    h.clock.advance_us(20 * kSecond);
+  }
+  EXPECT_EQ(pins_after(&h, 15 * kSecond, expecting("c", "compile")), 1u);
+}
+
+// One request at a time. The first of the others runs when the second turn arrives.
+size_t place_of_the_second_turn(const ProgramHints& hints) {
+  CoreHarness h({.max_running = 1}, small_fake(nullptr));
+  h.core->submit(first_turn(hints));
+  h.run();
+  std::vector<RequestId> others;
+  for (uint32_t i = 0; i < 4; ++i) {
+    others.push_back(h.core->submit(make_request(100, 10, 10 + i)).id);
+  }
+  h.core->step();
+  const RequestId second = h.core->submit(first_turn(hints, 2)).id;
+  h.run();
+  return static_cast<size_t>(std::count_if(others.begin(), others.end(), [&](RequestId other) {
+    return h.seen(other).end.times.first_scheduled_us < h.seen(second).end.times.first_scheduled_us;
+  }));
+}
+
+TEST(Programs, ALaterTurnOfAnOldProgramGoesBeforeWhatCameSince) {
+  EXPECT_EQ(place_of_the_second_turn({.program_id = "p"}), 1u);
+  EXPECT_EQ(place_of_the_second_turn({}), 4u);
+}
+
+}  // namespace
+}  // namespace stet::engine
