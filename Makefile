@@ -70,6 +70,10 @@ SEED ?= 1
 sim: test-build ## SEEDS (20000) simulated worlds from SEED (1): engine, scheduler and KV cache on virtual time
 	@$(RELEASE)/bin/stet_sim_check --seeds $(SEEDS) --first $(SEED)
 
+.PHONY: sim-long
+sim-long: ## one million simulated worlds (some twenty minutes on two idle cores)
+	@$(MAKE) sim SEEDS=1000000
+
 .PHONY: experiments
 DATA ?=
 experiments: deps ## policies x traces x loads on a simulated machine into benchmarks/results/scheduler (DATA=folder of the trace slices)

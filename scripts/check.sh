@@ -2,7 +2,7 @@
 # Formatting (clang-format 14), clang-tidy 16 over the sources, and the tidy rules.
 set -eu
 cd "$(dirname "$0")/.."
-files=$(git ls-files 'src/*.h' 'src/*.cc' 'include/*.h' 'kernels/*.h' 'kernels/*.cc' 'tests/*.h' 'tests/*.cc' 'benchmarks/*.cc')
+files=$(git ls-files 'src/*.h' 'src/*.cc' 'include/*.h' 'kernels/*.h' 'kernels/*.cc' 'tests/*.h' 'tests/*.cc' 'benchmarks/*.cc' 'benchmarks/*.h')
 clang-format-14 --dry-run --Werror $files
 python3 tests/tidy/tidy_test.py
 cmake --preset dev -DSTET_BUILD_BENCHMARKS=OFF >/dev/null

@@ -205,7 +205,7 @@ class KvCache {
   PinMap pins_;
   std::set<std::pair<uint64_t, PinId>> pins_by_expiry_;
   uint64_t last_pin_ = 0;
-  uint64_t now_us_ = 0;  // as expire_pins or pin said last
+  uint64_t now_us_ = 0;           // as expire_pins or pin said last
   std::vector<Range> in_flight_;  // steps ascend; at most two of them
   std::vector<KvOp> pending_ops_;
   std::vector<BlockId> pending_slots_;
