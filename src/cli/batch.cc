@@ -183,10 +183,8 @@ int input_error(const Status& status) {
 }  // namespace
 
 int run_batch(const BatchCommand& command) {
-  Client* running = nullptr;
-  const InterruptThread interrupt([&running] { return running != nullptr && running->cancel(); });
-  Client client(command.address);
-  running = &client;
+  InterruptedClient interrupted(command.address);
+  Client& client = interrupted.client();
   auto models = std::make_shared<std::vector<v1::Model>>();
   if (const Status status = client.models(models.get()); !status.ok()) {
     return report(status);

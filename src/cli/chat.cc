@@ -89,10 +89,8 @@ int converse(Conversation* conversation) {
 }  // namespace
 
 int run_chat(const ChatCommand& command) {
-  Client* running = nullptr;
-  const InterruptThread interrupt([&running] { return running != nullptr && running->cancel(); });
-  Client client(command.address);
-  running = &client;
+  InterruptedClient interrupted(command.address);
+  Client& client = interrupted.client();
   Conversation conversation(command, &client);
   return command.has_once ? report(conversation.say(command.once)) : converse(&conversation);
 }

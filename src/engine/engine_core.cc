@@ -411,8 +411,26 @@ void EngineCore::start_first(RequestState& state, uint32_t first_pos, uint64_t n
 void EngineCore::charge(RequestState& state, double prefill_token_equivalents) {
   state.prefill_token_equivalents += prefill_token_equivalents;
   totals_.prefill_token_equivalents += prefill_token_equivalents;
-  metrics_.on_charge(prefill_token_equivalents);
-  waiting_.charge(state.client, prefill_token_equivalents);
+  Charge& charge = charges_[state.client.v % charges_.size()];
+  if (charge.client != state.client) {
+    settle(&charge);
+    charge.client = state.client;
+  }
+  charge.prefill_token_equivalents += prefill_token_equivalents;
+}
+
+void EngineCore::settle(Charge* charge) {
+  if (charge->prefill_token_equivalents > 0.0) {
+    waiting_.charge(charge->client, charge->prefill_token_equivalents);
+    metrics_.on_charge(charge->prefill_token_equivalents);
+    charge->prefill_token_equivalents = 0.0;
+  }
+}
+
+void EngineCore::settle_charges() {
+  for (Charge& charge : charges_) {
+    settle(&charge);
+  }
 }
 
 void EngineCore::start_admitted(uint64_t now) {
@@ -440,6 +458,7 @@ void EngineCore::start_admitted(uint64_t now) {
                                     .prompt_token_ids = {s.token_ids.begin(), prompt_end},
                                     .output_token_ids = {prompt_end, s.token_ids.end()}});
   }
+  settle_charges();
 }
 
 void EngineCore::fill_batch() {

@@ -9,6 +9,7 @@
 // sequence that is gone by then is dropped.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -105,6 +106,7 @@ class EngineCore {
   void begin_turn(RequestState& state, const Request& request);
   void keep_for_followup(const Sequence& s);
   sched::KeepTerms keep_terms(const Sequence& s) const;
+  double prefill_us(uint32_t num_tokens) const;  // predicted, with the machine to itself
 
   // engine_core.cc: plan and submit
   void make_plan();
@@ -120,7 +122,13 @@ class EngineCore {
   void flush_ops();
   void start_admitted(uint64_t now);
   void start_first(RequestState& state, uint32_t first_pos, uint64_t now);
+  struct Charge {
+    sched::ClientId client;
+    double prefill_token_equivalents = 0.0;
+  };
   void charge(RequestState& state, double prefill_token_equivalents);
+  void settle(Charge* charge);  // with the queue
+  void settle_charges();
   void requeue_preempted();
   void fill_batch();
 
@@ -181,6 +189,9 @@ class EngineCore {
   sched::SchedView view_;
   sched::TokenBudget budget_;
   sched::TokenPrice price_;  // of the outputs of the step that ran last
+  // Not yet told to the queue, which re-orders its clients at every charge: a slot per client,
+  // settled early where two meet.
+  std::array<Charge, 64> charges_{};
   StepPlan plan_;
   StepBatch batch_;
   StepResult result_;

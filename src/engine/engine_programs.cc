@@ -10,13 +10,11 @@ void EngineCore::begin_turn(RequestState& state, const Request& request) {
       programs_.begin_turn(request.tenant, request.program, kv_->hash_blocks(s.id, s.token_ids),
                            state.times.submitted_us);
   state.program = turn.program;
-  const sched::StepShape whole_prompt = {.num_tokens = state.prompt_len,
-                                         .chunk_context = sched::attended(0, state.prompt_len)};
-  state.order_key = policy_.order->key(
-      {.arrival_us = turn.arrival_us,
-       .priority_class = request.priority_class,
-       .ttft_target_us = ttft_target_us(request),
-       .prefill_us = static_cast<uint64_t>(learned_.step_time.predict_us(whole_prompt))});
+  state.order_key =
+      policy_.order->key({.arrival_us = turn.arrival_us,
+                          .priority_class = request.priority_class,
+                          .ttft_target_us = ttft_target_us(request),
+                          .prefill_us = static_cast<uint64_t>(prefill_us(state.prompt_len))});
 }
 
 // A choice has ended well and still holds its blocks. Which of several choices the client goes on
@@ -35,11 +33,14 @@ void EngineCore::keep_for_followup(const Sequence& s) {
   programs_.expect_followup(s.owner->program, hints, kv_->hash_blocks(s.id, s.token_ids), pin, now);
 }
 
+double EngineCore::prefill_us(uint32_t num_tokens) const {
+  return sched::prefill_us(learned_.step_time.coefficients(), num_tokens,
+                           backend_->info().max_step_tokens);
+}
+
 sched::KeepTerms EngineCore::keep_terms(const Sequence& s) const {
   const double share = static_cast<double>(kv_->num_blocks_of(s.id)) / kv_->num_blocks();
-  return {.saved_us = sched::prefill_us(learned_.step_time.coefficients(), s.num_computed_tokens,
-                                        backend_->info().max_step_tokens) +
-                      mean_queue_us_,
+  return {.saved_us = prefill_us(s.num_computed_tokens) + mean_queue_us_,
           .cost_per_us = share * totals_.last_step.waiting.memory};
 }
 

@@ -48,6 +48,7 @@ void EngineCore::apply_result(uint64_t now) {
   for (const SampledToken& token : result_.sampled) {
     apply_token(token, now);
   }
+  settle_charges();
 }
 
 void EngineCore::advance_scheduled() {
@@ -149,6 +150,7 @@ void EngineCore::give_slot_back(RequestState& state, uint64_t now) {
 }
 
 void EngineCore::end_request(RequestState& state, Ending ending, uint64_t now) {
+  settle_charges();  // while the queue knows the client
   for (const auto& s : state.choices) {
     if (s->status != SeqStatus::kFinished) {
       end_choice(*s, true);

@@ -16,7 +16,7 @@ class PrefixGroups;
 // Why admission ended: what the head of the queue waits for, and so everybody behind it.
 enum class AdmissionStop : uint8_t {
   kQueueEmpty,   // all that were shown have joined
-  kTokenBudget,  // no position of this step is left
+  kTokenBudget,  // no position of this step is left, or steps would get too long (Verdict)
   kRunning,      // max_running, or the backend's sequences
   kMemory,       // blocks: the policy refused, or they are short in this step
 };
