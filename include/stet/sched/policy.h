@@ -16,7 +16,9 @@
 
 namespace stet::sched {
 
-// Smaller keys go first. Taken once, when the request arrives; a preempted request keeps its key.
+// Smaller keys go first, within one client's line of the same lateness (waiting_queue.h), and are
+// older: who is younger yields. Taken once, when the request arrives; a preempted request keeps its
+// key.
 struct OrderInput {
   uint64_t arrival_us = 0;
   uint8_t priority_class = 4;
