@@ -17,9 +17,6 @@ namespace stet::kernels {
 namespace {
 
 constexpr uint32_t kPipeRows = 4;
-// Fewer rows wait for memory, not for products: they do better in the batches of avx512.h, whose
-// loops prefetch evenly.
-constexpr uint32_t kMinPipelineRows = 16;
 
 // A block between its scores and its weights.
 struct SoftBlock {

@@ -1,8 +1,7 @@
 // Attention with vdpbf16ps: per lane it adds the odd product first, then the even one, each fused -
 // C5's order. Measured on Zen 4 and Zen 5; the self-test compares it with the fma chain on the host
 // it runs on.
-#include "kernels/attention/avx512.h"
-#include "kernels/attention/avx512_group.h"
+#include "kernels/attention/avx512_isa.h"
 #include "kernels/dispatch/avx512_ops.h"
 
 namespace stet::kernels::avx512bf16 {
@@ -22,22 +21,24 @@ struct Dot {
   }
 };
 
+using Isa = Avx512<Dot>;
+
 }  // namespace
 
 void attention(const AttentionArgs& args) {
-  attention_lanes<Dot>(args);
+  attention_lanes<Isa>(args);
 }
 void attention_segment(const AttentionArgs& args, uint32_t segment, float* states) {
-  attention_segment_lanes<Dot>(args, segment, states);
+  attention_segment_lanes<Isa>(args, segment, states);
 }
 void attention_merge(const AttentionArgs& args, const float* states, uint32_t num_segments) {
-  attention_merge_lanes(args, states, num_segments);
+  attention_merge_lanes<Isa>(args, states, num_segments);
 }
 void attention_group(const GroupAttentionArgs& args) {
-  attention_group_lanes<Dot>(args);
+  attention_group_lanes<Isa>(args);
 }
 void attention_group_segment(const GroupAttentionArgs& args, uint32_t segment) {
-  attention_group_segment_lanes<Dot>(args, segment);
+  attention_group_segment_lanes<Isa>(args, segment);
 }
 
 }  // namespace stet::kernels::avx512bf16

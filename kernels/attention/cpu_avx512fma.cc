@@ -1,7 +1,6 @@
 // Attention with two fma per bf16 pair, odd element first: for processors with VNNI but without
 // vdpbf16ps.
-#include "kernels/attention/avx512.h"
-#include "kernels/attention/avx512_group.h"
+#include "kernels/attention/avx512_isa.h"
 #include "kernels/dispatch/avx512_ops.h"
 
 namespace stet::kernels::avx512fma {
@@ -35,22 +34,24 @@ struct Dot {
   }
 };
 
+using Isa = Avx512<Dot>;
+
 }  // namespace
 
 void attention(const AttentionArgs& args) {
-  attention_lanes<Dot>(args);
+  attention_lanes<Isa>(args);
 }
 void attention_segment(const AttentionArgs& args, uint32_t segment, float* states) {
-  attention_segment_lanes<Dot>(args, segment, states);
+  attention_segment_lanes<Isa>(args, segment, states);
 }
 void attention_merge(const AttentionArgs& args, const float* states, uint32_t num_segments) {
-  attention_merge_lanes(args, states, num_segments);
+  attention_merge_lanes<Isa>(args, states, num_segments);
 }
 void attention_group(const GroupAttentionArgs& args) {
-  attention_group_lanes<Dot>(args);
+  attention_group_lanes<Isa>(args);
 }
 void attention_group_segment(const GroupAttentionArgs& args, uint32_t segment) {
-  attention_group_segment_lanes<Dot>(args, segment);
+  attention_group_segment_lanes<Isa>(args, segment);
 }
 
 }  // namespace stet::kernels::avx512fma

@@ -1,8 +1,7 @@
 // Linears (C1) on AVX-512 VNNI: 1-6 rows x 32 columns, 12 int32 and 12 float accumulators, weights
 // as the unsigned operand of vpdpbusd, activations broadcast from row-major int8. Nibbles are
 // unpacked in registers: three logic operations per two operands on pipes that vpdpbusd does not
-// use. All rows visit a panel before the next one, so weights are read from memory once per call
-// whatever the number of rows; the next panel is prefetched meanwhile.
+// use. The walk over panels and the prefetch: blocks.h.
 //
 // Bound: 8 vpdpbusd and n multiply-type operations per group share the same pipes: 8 / (8 + n) of
 // the vpdpbusd peak; n = 3 (Q4_1) 72.7 %, n = 2 (Q4_0, Q8_0) 80 %. Measured on Zen 4, one core:
@@ -12,6 +11,7 @@
 #include <immintrin.h>
 
 #include "kernels/dispatch/avx512_ops.h"
+#include "kernels/gemm/blocks.h"
 #include "kernels/gemm/reference.h"
 #include "kernels/numerics/avx512.h"
 
@@ -19,28 +19,6 @@ namespace stet::kernels::avx512 {
 namespace {
 
 constexpr uint32_t kMaxRows = 6;
-// Ahead in the same stream when one block of rows covers all of them: flat from 6 to 12 KiB, 1-2
-// too short, 16 worse.
-constexpr size_t kAheadBytes = 6144;
-// Foreign lines (KV of the next layer) per group, into L2: 8 already slow the kernel down.
-constexpr uint32_t kForeignLines = 6;
-
-// What one block of 1-6 rows x one panel needs.
-struct Block {
-  const std::byte* w;
-  const int8_t* q;
-  const float* x;
-  const float* s;
-  const float* t;
-  const int32_t* a;
-  size_t ldk;
-  size_t ldg;
-  uint32_t units;  // groups of 32, or single k for float weights
-  const std::byte* ahead;
-  uint32_t ahead_lines;  // prefetched per unit
-  const std::byte* foreign;
-  uint32_t foreign_units;
-};
 
 struct Pair {
   __m512 v[2];  // columns 0..15 and 16..31
@@ -58,19 +36,6 @@ STET_INLINE __m512i broadcast4(const int8_t* p) {
 
 STET_INLINE __m512 half_scales(const std::byte* p) {
   return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
-}
-
-STET_INLINE void prefetch_unit(const Block& b, uint32_t unit) {
-  const std::byte* p = b.ahead + size_t{unit} * b.ahead_lines * 64;
-  for (uint32_t l = 0; l < b.ahead_lines; ++l) {
-    _mm_prefetch(reinterpret_cast<const char*>(p) + l * 64, _MM_HINT_T0);
-  }
-  if (unit < b.foreign_units) {
-    const char* f = reinterpret_cast<const char*>(b.foreign) + size_t{unit} * kForeignLines * 64;
-    for (uint32_t l = 0; l < kForeignLines; ++l) {
-      _mm_prefetch(f + l * 64, _MM_HINT_T1);
-    }
-  }
 }
 
 // One step of vpdpbusd over all rows: operand pair w0, w1 against 4 k at q.
@@ -225,86 +190,14 @@ void compute_block(const LinearArgs& args, const Block& b, uint32_t row, uint32_
   }
 }
 
-using BlockFn = void (*)(const LinearArgs&, const Block&, uint32_t, uint32_t);
-
 template <WeightType kType>
-constexpr BlockFn kBlockFns[kMaxRows + 1] = {
-    nullptr,
-    compute_block<kType, 1>,
-    compute_block<kType, 2>,
-    compute_block<kType, 3>,
-    compute_block<kType, 4>,
-    compute_block<kType, 5>,
-    compute_block<kType, 6>,
-};
-
-// Hands out the foreign runs in slices of one block's units.
-struct Foreign {
-  uint32_t run = 0;
-  uint32_t done_lines = 0;
-
-  void next(const LinearArgs& args, Block* b) {
-    b->foreign = nullptr;
-    b->foreign_units = 0;
-    if (run >= args.num_prefetch) {
-      return;
-    }
-    const uint32_t left = args.prefetch_bytes / 64 - done_lines;
-    const uint32_t units = (left + kForeignLines - 1) / kForeignLines;
-    b->foreign = args.prefetch[run] + size_t{done_lines} * 64;
-    b->foreign_units = units < b->units ? units : b->units;
-    done_lines += b->foreign_units * kForeignLines;
-    if (done_lines >= args.prefetch_bytes / 64) {
-      ++run;
-      done_lines = 0;
-    }
-  }
-};
-
-template <WeightType kType>
-Block rows_of(const LinearArgs& args, uint32_t row, const std::byte* w) {
-  const LinearInput& in = args.in;
-  Block b{};
-  b.w = w;
-  b.units = is_quantised(kType) ? args.w->k / kGroup : args.w->k;
-  b.ldk = in.ldk;
-  b.ldg = in.ldg;
-  if constexpr (is_quantised(kType)) {
-    b.q = in.q + size_t{row} * in.ldk;
-    b.s = in.s + size_t{row} * in.ldg;
-    b.t = in.t + size_t{row} * in.ldg;
-    b.a = in.a + size_t{row} * in.ldg;
-  } else {
-    b.x = in.x + size_t{row} * in.ldk;
-  }
-  return b;
-}
+constexpr BlockFn kBlockFns[kMaxRows] = {compute_block<kType, 1>, compute_block<kType, 2>,
+                                         compute_block<kType, 3>, compute_block<kType, 4>,
+                                         compute_block<kType, 5>, compute_block<kType, 6>};
 
 template <WeightType kType>
 void linear(const LinearArgs& args) {
-  const uint32_t blocks = (args.num_rows + kMaxRows - 1) / kMaxRows;
-  const size_t bytes = panel_bytes(kType, args.w->k);
-  constexpr uint32_t kLines = panel_unit_bytes(kType) / 64;
-  Foreign foreign;
-  for (uint32_t panel = args.panel_begin; panel < args.panel_end; ++panel) {
-    const std::byte* w = args.w->panels + panel * bytes;
-    const uint32_t share = blocks == 0 ? 0 : (kLines + blocks - 1) / blocks;
-    for (uint32_t i = 0; i < blocks; ++i) {
-      // Dealt evenly: 16 rows are 6+5+5, not 6+6+4.
-      const uint32_t row = static_cast<uint32_t>(uint64_t{args.num_rows} * i / blocks);
-      const uint32_t end = static_cast<uint32_t>(uint64_t{args.num_rows} * (i + 1) / blocks);
-      Block b = rows_of<kType>(args, row, w);
-      if (blocks == 1) {
-        b.ahead = w + kAheadBytes;
-        b.ahead_lines = kLines;
-      } else {
-        b.ahead = w + bytes + size_t{i} * share * b.units * 64;
-        b.ahead_lines = panel + 1 < args.panel_end && share * i < kLines ? share : 0;
-      }
-      foreign.next(args, &b);
-      kBlockFns<kType>[end - row](args, b, row, panel);
-    }
-  }
+  linear_blocks<kType>(args, kBlockFns<kType>);
 }
 
 }  // namespace

@@ -5,8 +5,7 @@
 #include <immintrin.h>
 
 #include "kernels/numerics/exp2.h"
-
-#define STET_INLINE static inline __attribute__((always_inline))
+#include "kernels/numerics/inline.h"
 
 namespace stet::kernels {
 

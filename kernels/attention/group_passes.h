@@ -1,6 +1,7 @@
-// Group attention on 16 lanes (Hydragen, arXiv 2402.05099; C5, last rule). A row is one member x
-// one head. All rows of a pass of up to 12,288 output floats meet a shared tile while it is in the
-// caches: through the pipeline, or, few rows or where windows cut it, in the batches of avx512.h.
+// Group attention (Hydragen, arXiv 2402.05099; C5, last rule), for every instruction set. A row is
+// one member x one head. All rows of a pass of up to 12,288 output floats meet a shared tile while
+// it is in the caches: through the pipeline, where Isa has one, or, few rows or where windows cut
+// it, in the batches of passes.h.
 // Then each member goes on in its own tiles from the state of the shared ones, in the order of
 // attention(): equal bits.
 //
@@ -8,7 +9,7 @@
 // products and the softmax bound it, as in prefill.
 #pragma once
 
-#include "kernels/attention/avx512_pipeline.h"
+#include "kernels/attention/passes.h"
 #include "kernels/attention/reference_group.h"
 
 namespace stet::kernels {
@@ -46,7 +47,7 @@ STET_INLINE const std::byte* group_tile_address(const GroupPass& pass, uint32_t 
 }
 
 // Members [begin, end) of the pass, who all see something of the tile, in batches.
-template <class Dot>
+template <class Isa>
 void meet_shared_tile(const GroupPass& pass, uint32_t begin, uint32_t end, uint32_t tile,
                       TileView* view, States* s, Work* w) {
   const GroupAttentionArgs& args = pass.args;
@@ -71,13 +72,13 @@ void meet_shared_tile(const GroupPass& pass, uint32_t begin, uint32_t end, uint3
     b.m = s->m + r0;
     b.l = s->l + r0;
     b.o = s->o + size_t{r0} * args.head_dim;
-    meet_tile<Dot>(*view, b, w);
+    Isa::meet_tile(*view, b, w);
     view->next = nullptr;
   }
 }
 
 // A shared tile for all members that see something of it: all of them but for windows.
-template <class Dot>
+template <class Isa>
 void shared_tile(const GroupPass& pass, uint32_t tile, uint32_t first_pos, const std::byte* next,
                  States* s, Work* w) {
   TileView view;
@@ -92,16 +93,16 @@ void shared_tile(const GroupPass& pass, uint32_t tile, uint32_t first_pos, const
       ++end;
     }
     if (begin < end) {
-      meet_shared_tile<Dot>(pass, begin, end, tile, &view, s, w);
+      meet_shared_tile<Isa>(pass, begin, end, tile, &view, s, w);
     }
     begin = end + 1;
   }
 }
 
 // Shared tiles [begin, end), which all members see wholly.
-template <class Dot>
+template <class Isa>
 void common_tiles(const GroupPass& pass, uint32_t begin, uint32_t end, const std::byte* after,
-                  States* s, Pipeline* pipe) {
+                  States* s, typename Isa::Pipeline* pipe) {
   const GroupAttentionArgs& args = pass.args;
   uint32_t row = 0;
   for (uint32_t i = pass.begin; i < pass.end; ++i) {
@@ -112,19 +113,22 @@ void common_tiles(const GroupPass& pass, uint32_t begin, uint32_t end, const std
   const auto address = [&](uint32_t t) {
     return begin + t < end ? group_tile_address(pass, pass.begin, begin + t) : after;
   };
-  run_pipeline<Dot>(end - begin, row, args.head_dim, address, s, pipe);
+  Isa::run_pipeline(end - begin, row, args.head_dim, address, s, pipe);
 }
 
 // The shared tiles of one segment for all rows of the pass. `after` = what to prefetch during the
 // last of them.
-template <class Dot>
+template <class Isa>
 void shared_tiles(const GroupPass& pass, uint32_t segment, const std::byte* after, States* s,
-                  Work* w, Pipeline* pipe) {
+                  Work* w, typename Isa::Pipeline* pipe) {
   const GroupAttentionArgs& args = pass.args;
   reset(s, 0, pass.num_rows(), args.head_dim);
   const uint32_t num_shared = args.shared_tokens / kTile;
   const uint32_t first_pos = pass.first_pos();
-  const bool pipeline = pass.num_rows() >= kMinPipelineRows;
+  bool pipeline = false;
+  if constexpr (Isa::kHasPipeline) {
+    pipeline = pass.num_rows() >= Isa::kMinPipelineRows;
+  }
   const uint32_t common = (pass.common_pos() + kTile - 1) / kTile;
   const uint32_t border = (segment + 1) * kTilesPerSegment;
   const uint32_t end = border < num_shared ? border : num_shared;
@@ -132,10 +136,12 @@ void shared_tiles(const GroupPass& pass, uint32_t segment, const std::byte* afte
   tile = first_pos / kTile > tile ? first_pos / kTile : tile;
   for (; tile < end && (tile < common || !pipeline); ++tile) {
     const std::byte* next = tile + 1 < end ? group_tile_address(pass, pass.begin, tile + 1) : after;
-    shared_tile<Dot>(pass, tile, first_pos, next, s, w);
+    shared_tile<Isa>(pass, tile, first_pos, next, s, w);
   }
-  if (tile < end) {
-    common_tiles<Dot>(pass, tile, end, after, s, pipe);
+  if constexpr (Isa::kHasPipeline) {
+    if (tile < end) {
+      common_tiles<Isa>(pass, tile, end, after, s, pipe);
+    }
   }
 }
 
@@ -152,7 +158,7 @@ STET_INLINE const std::byte* first_own_address(const GroupPass& pass, uint32_t i
 
 // Member `i` alone, in the tiles of the last shared segment that are its own; `segment` is that
 // segment.
-template <class Dot>
+template <class Isa>
 void finish_shared_segment(const GroupPass& pass, uint32_t i, uint32_t segment,
                            const std::byte* after, States* s, Work* w) {
   const AttentionArgs own = member_args(pass.args, i);
@@ -160,12 +166,12 @@ void finish_shared_segment(const GroupPass& pass, uint32_t i, uint32_t segment,
   const uint32_t border = (segment + 1) * kTilesPerSegment;
   const uint32_t last = own.first_pos / kTile;
   for (uint32_t tile = first_own_tile(pass, i); tile < border && tile <= last; ++tile) {
-    pass_tile<Dot>(alone, tile, tile < last ? tile_address(own, tile + 1) : after, s, w);
+    pass_tile<Isa>(alone, tile, tile < last ? tile_address(own, tile + 1) : after, s, w);
   }
 }
 
 // Member `i` alone, in the segments that hold nothing shared; merged into its rows of `total`.
-template <class Dot>
+template <class Isa>
 void own_segments(const GroupPass& pass, uint32_t i, const std::byte* after, States* total,
                   States* other, Work* w) {
   const uint32_t heads = pass.args.num_heads;
@@ -177,14 +183,14 @@ void own_segments(const GroupPass& pass, uint32_t i, const std::byte* after, Sta
   for (uint32_t segment = num_shared > seen ? num_shared : seen; segment <= last; ++segment) {
     const std::byte* next =
         segment < last ? tile_address(own, (segment + 1) * kTilesPerSegment) : after;
-    pass_segment<Dot>(alone, segment, next, other, w);
-    merge_states(total, *other, alone.first_state, heads, own.head_dim);
+    pass_segment<Isa>(alone, segment, next, other, w);
+    merge_states<Isa>(total, *other, alone.first_state, heads, own.head_dim);
   }
 }
 
-template <class Dot>
+template <class Isa>
 void group_pass(const GroupPass& pass, const std::byte* after, States* total, States* other,
-                Work* w, Pipeline* pipe) {
+                Work* w, typename Isa::Pipeline* pipe) {
   const GroupAttentionArgs& args = pass.args;
   const uint32_t heads = args.num_heads;
   const uint32_t num_shared = num_shared_segments(args);
@@ -198,9 +204,9 @@ void group_pass(const GroupPass& pass, const std::byte* after, States* total, St
     const std::byte* next =
         last ? first_own_address(pass, pass.begin)
              : group_tile_address(pass, pass.begin, (segment + 1) * kTilesPerSegment);
-    shared_tiles<Dot>(pass, segment, next, s, w, pipe);
+    shared_tiles<Isa>(pass, segment, next, s, w, pipe);
     if (s == other && !last) {
-      merge_states(total, *other, 0, pass.num_rows(), args.head_dim);
+      merge_states<Isa>(total, *other, 0, pass.num_rows(), args.head_dim);
     }
   }
   for (uint32_t i = pass.begin; i < pass.end; ++i) {
@@ -208,54 +214,54 @@ void group_pass(const GroupPass& pass, const std::byte* after, States* total, St
     const std::byte* next = i + 1 == pass.end ? after : first_own_address(pass, i + 1);
     if (first_segment < num_shared) {
       States* s = first_segment + 1 == num_shared ? total : other;
-      finish_shared_segment<Dot>(pass, i, num_shared - 1, next, s, w);
+      finish_shared_segment<Isa>(pass, i, num_shared - 1, next, s, w);
       if (s == other) {
-        merge_states(total, *other, row, heads, args.head_dim);
+        merge_states<Isa>(total, *other, row, heads, args.head_dim);
       }
     }
-    own_segments<Dot>(pass, i, next, total, other, w);
+    own_segments<Isa>(pass, i, next, total, other, w);
     for (uint32_t h = 0; h < heads; ++h) {
-      write_row(total->o + size_t{row + h} * args.head_dim, total->l[row + h], args.head_dim,
+      Isa::write_row(total->o + size_t{row + h} * args.head_dim, total->l[row + h], args.head_dim,
                 args.members[i].out + size_t{h} * args.head_dim);
     }
   }
 }
 
-template <class Dot>
+template <class Isa>
 STET_INLINE void attention_group_lanes(const GroupAttentionArgs& args) {
-  if (!covered(args)) {
+  if (!covered<Isa>(args)) {
     reference::attention_group(args);
     return;
   }
   States total;
   States other;
   Work work;
-  Pipeline pipe;
+  typename Isa::Pipeline pipe;
   const uint32_t step = queries_per_pass(args);
   for (uint32_t begin = 0; begin < args.num_members; begin += step) {
     const bool last = args.num_members - begin <= step;
     const GroupPass pass{args, begin, last ? args.num_members : begin + step};
-    group_pass<Dot>(pass, last ? args.next_tile : nullptr, &total, &other, &work, &pipe);
+    group_pass<Isa>(pass, last ? args.next_tile : nullptr, &total, &other, &work, &pipe);
   }
 }
 
-template <class Dot>
+template <class Isa>
 STET_INLINE void attention_group_segment_lanes(const GroupAttentionArgs& args, uint32_t segment) {
-  if (!covered(args)) {
+  if (!covered<Isa>(args)) {
     reference::attention_group_segment(args, segment);
     return;
   }
   States s;
   Work work;
-  Pipeline pipe;
+  typename Isa::Pipeline pipe;
   const size_t stride = attention_state_stride(args.head_dim);
   const uint32_t step = queries_per_pass(args);
   for (uint32_t begin = 0; begin < args.num_members; begin += step) {
     const bool last = args.num_members - begin <= step;
     const GroupPass pass{args, begin, last ? args.num_members : begin + step};
-    shared_tiles<Dot>(pass, segment, last ? args.next_tile : nullptr, &s, &work, &pipe);
+    shared_tiles<Isa>(pass, segment, last ? args.next_tile : nullptr, &s, &work, &pipe);
     for (uint32_t i = pass.begin; i < pass.end; ++i) {
-      finish_shared_segment<Dot>(pass, i, segment, first_own_address(pass, i + 1), &s, &work);
+      finish_shared_segment<Isa>(pass, i, segment, first_own_address(pass, i + 1), &s, &work);
     }
     for (uint32_t r = 0; r < pass.num_rows(); ++r) {
       store_state(s, r, args.head_dim,

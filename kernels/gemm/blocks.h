@@ -1,0 +1,124 @@
+// How a linear walks its panels, for every instruction set: blocks of rows inside panels, so that
+// weights are read from memory once per call whatever the number of rows, with the next panel and
+// foreign bytes prefetched meanwhile. An instruction set gives one function per number of rows.
+#pragma once
+
+#include <xmmintrin.h>
+
+#include "kernels/gemm/layout.h"
+#include "kernels/numerics/inline.h"
+
+namespace stet::kernels {
+namespace {
+
+// Ahead in the same stream when one block of rows covers all of them: flat from 6 to 12 KiB, 1-2
+// too short, 16 worse.
+constexpr size_t kAheadBytes = 6144;
+// Foreign lines (KV of the next layer) per group, into L2: 8 already slow the kernel down.
+constexpr uint32_t kForeignLines = 6;
+
+// What one block of rows x one panel needs.
+struct Block {
+  const std::byte* w;
+  const int8_t* q;
+  const float* x;
+  const float* s;
+  const float* t;
+  const int32_t* a;
+  size_t ldk;
+  size_t ldg;
+  uint32_t units;  // groups of 32, or single k for float weights
+  const std::byte* ahead;
+  uint32_t ahead_lines;  // prefetched per unit
+  const std::byte* foreign;
+  uint32_t foreign_units;
+};
+
+// args, block, first row, panel.
+using BlockFn = void (*)(const LinearArgs&, const Block&, uint32_t, uint32_t);
+
+STET_INLINE void prefetch_unit(const Block& b, uint32_t unit) {
+  const std::byte* p = b.ahead + size_t{unit} * b.ahead_lines * 64;
+  for (uint32_t l = 0; l < b.ahead_lines; ++l) {
+    _mm_prefetch(reinterpret_cast<const char*>(p) + l * 64, _MM_HINT_T0);
+  }
+  if (unit < b.foreign_units) {
+    const char* f = reinterpret_cast<const char*>(b.foreign) + size_t{unit} * kForeignLines * 64;
+    for (uint32_t l = 0; l < kForeignLines; ++l) {
+      _mm_prefetch(f + l * 64, _MM_HINT_T1);
+    }
+  }
+}
+
+// Hands out the foreign runs in slices of one block's units.
+struct Foreign {
+  uint32_t run = 0;
+  uint32_t done_lines = 0;
+
+  void next(const LinearArgs& args, Block* b) {
+    b->foreign = nullptr;
+    b->foreign_units = 0;
+    if (run >= args.num_prefetch) {
+      return;
+    }
+    const uint32_t left = args.prefetch_bytes / 64 - done_lines;
+    const uint32_t units = (left + kForeignLines - 1) / kForeignLines;
+    b->foreign = args.prefetch[run] + size_t{done_lines} * 64;
+    b->foreign_units = units < b->units ? units : b->units;
+    done_lines += b->foreign_units * kForeignLines;
+    if (done_lines >= args.prefetch_bytes / 64) {
+      ++run;
+      done_lines = 0;
+    }
+  }
+};
+
+template <WeightType kType>
+Block rows_of(const LinearArgs& args, uint32_t row, const std::byte* w) {
+  const LinearInput& in = args.in;
+  Block b{};
+  b.w = w;
+  b.units = is_quantised(kType) ? args.w->k / kGroup : args.w->k;
+  b.ldk = in.ldk;
+  b.ldg = in.ldg;
+  if constexpr (is_quantised(kType)) {
+    b.q = in.q + size_t{row} * in.ldk;
+    b.s = in.s + size_t{row} * in.ldg;
+    b.t = in.t + size_t{row} * in.ldg;
+    b.a = in.a + size_t{row} * in.ldg;
+  } else {
+    b.x = in.x + size_t{row} * in.ldk;
+  }
+  return b;
+}
+
+// fns[n - 1] computes n rows, 1 <= n <= kMaxRows.
+template <WeightType kType, uint32_t kMaxRows>
+STET_INLINE void linear_blocks(const LinearArgs& args, const BlockFn (&fns)[kMaxRows]) {
+  const uint32_t blocks = (args.num_rows + kMaxRows - 1) / kMaxRows;
+  const size_t bytes = panel_bytes(kType, args.w->k);
+  constexpr uint32_t kLines = panel_unit_bytes(kType) / 64;
+  Foreign foreign;
+  for (uint32_t panel = args.panel_begin; panel < args.panel_end; ++panel) {
+    const std::byte* w = args.w->panels + panel * bytes;
+    const uint32_t share = blocks == 0 ? 0 : (kLines + blocks - 1) / blocks;
+    for (uint32_t i = 0; i < blocks; ++i) {
+      // Dealt evenly: 16 rows are 6+5+5, not 6+6+4.
+      const uint32_t row = static_cast<uint32_t>(uint64_t{args.num_rows} * i / blocks);
+      const uint32_t end = static_cast<uint32_t>(uint64_t{args.num_rows} * (i + 1) / blocks);
+      Block b = rows_of<kType>(args, row, w);
+      if (blocks == 1) {
+        b.ahead = w + kAheadBytes;
+        b.ahead_lines = kLines;
+      } else {
+        b.ahead = w + bytes + size_t{i} * share * b.units * 64;
+        b.ahead_lines = panel + 1 < args.panel_end && share * i < kLines ? share : 0;
+      }
+      foreign.next(args, &b);
+      fns[end - row - 1](args, b, row, panel);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace stet::kernels
