@@ -20,23 +20,57 @@ constexpr uint32_t kBlockRows = 6;
 constexpr uint32_t kLanes = 8;
 constexpr uint32_t kTileVecs = kTile / kLanes;
 
-STET_INLINE __m256i load256(const std::byte* p) {
-  return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+// Element kOdd of 8 pairs as f32. The mask comes from memory: rows x vectors need every register.
+template <bool kOdd>
+STET_INLINE __m256 half_of(const std::byte* pairs) {
+  alignas(32) static constexpr uint32_t kMask[kLanes] = {
+      0xFFFF0000u, 0xFFFF0000u, 0xFFFF0000u, 0xFFFF0000u,
+      0xFFFF0000u, 0xFFFF0000u, 0xFFFF0000u, 0xFFFF0000u};
+  const __m256i both = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(pairs));
+  if constexpr (kOdd) {
+    __m256i odd;
+    __asm__("vpand %2, %1, %0" : "=x"(odd) : "x"(both), "m"(*reinterpret_cast<const __m256i*>(kMask)));
+    return _mm256_castsi256_ps(odd);
+  } else {
+    return _mm256_castsi256_ps(_mm256_slli_epi32(both, 16));
+  }
 }
 
-STET_INLINE __m256 odd_half(__m256i pairs) {
-  return _mm256_castsi256_ps(
-      _mm256_and_si256(pairs, _mm256_set1_epi32(static_cast<int>(0xFFFF0000u))));
-}
-
-STET_INLINE __m256 even_half(__m256i pairs) {
-  return _mm256_castsi256_ps(_mm256_slli_epi32(pairs, 16));
-}
-
-STET_INLINE __m256i broadcast_pair(const uint16_t* p) {
-  int32_t v;
-  __builtin_memcpy(&v, p, sizeof v);
-  return _mm256_set1_epi32(v);
+// acc[r][j] = fma(*x[r], element kOdd of pair vector j, acc[r][j]).
+template <bool kOdd, int kRows, int kVecs>
+STET_INLINE void add_products(const std::byte* pairs, const float* const (&x)[kRows], size_t at,
+                              __m256 (&acc)[kRows][kVecs]) {
+  // Opaque, or g++ keeps what both elements share and spills sums for it.
+  __asm__ volatile("" : "+r"(pairs));
+  if constexpr (kRows > kVecs) {
+    __m256 v[kVecs];
+#pragma GCC unroll 8
+    for (int j = 0; j < kVecs; ++j) {
+      v[j] = half_of<kOdd>(pairs + 32 * j);
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) {
+      const __m256 xr = _mm256_broadcast_ss(x[r] + at);
+#pragma GCC unroll 8
+      for (int j = 0; j < kVecs; ++j) {
+        acc[r][j] = _mm256_fmadd_ps(xr, v[j], acc[r][j]);
+      }
+    }
+  } else {
+    __m256 xr[kRows];
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) {
+      xr[r] = _mm256_broadcast_ss(x[r] + at);
+    }
+#pragma GCC unroll 8
+    for (int j = 0; j < kVecs; ++j) {
+      const __m256 v = half_of<kOdd>(pairs + 32 * j);
+#pragma GCC unroll 8
+      for (int r = 0; r < kRows; ++r) {
+        acc[r][j] = _mm256_fmadd_ps(xr[r], v, acc[r][j]);
+      }
+    }
+  }
 }
 
 STET_INLINE void prefetch_lines(const std::byte* p, uint32_t lines) {
@@ -50,43 +84,29 @@ constexpr uint32_t vecs_of(uint32_t rows) {
   return rows == 1 ? 8 : rows <= 3 ? 4 : 2;
 }
 
-// scores[r][slot0 ..] = q_r . K for 8 * kVecs slots, over pairs of dimensions ascending.
+// scores[r][slot0 ..] = q_r . K for 8 * kVecs slots, over pairs of dimensions ascending. q: [r] rows
+// of stride head_dim.
 template <int kRows, int kVecs>
-STET_INLINE void score_slots(const TileView& tile, uint32_t slot0, const uint16_t* const* rows,
+STET_INLINE void score_slots(const TileView& tile, uint32_t slot0, const float* q,
                              const std::byte* next, float* scores) {
-  const uint16_t* q[kRows];
+  const float* rows[kRows];
   __m256 acc[kRows][kVecs];
 #pragma GCC unroll 8
   for (int r = 0; r < kRows; ++r) {
-    q[r] = rows[r];
+    rows[r] = q + r * tile.head_dim;
 #pragma GCC unroll 8
     for (int j = 0; j < kVecs; ++j) {
       acc[r][j] = _mm256_setzero_ps();
     }
   }
   const std::byte* k = tile.k + size_t{slot0} * 4;
-  for (uint32_t d = 0; d < tile.head_dim; d += 2, k += kTile * 4) {
+  for (size_t d = 0; d < tile.head_dim; d += 2, k += kTile * 4) {
     if (next) {
       prefetch_lines(next, 4);
       next += kTile * 4;
     }
-#pragma GCC unroll 2
-    for (int half = 0; half < 2; ++half) {
-      __m256 x[kRows];
-#pragma GCC unroll 8
-      for (int r = 0; r < kRows; ++r) {
-        x[r] = half == 0 ? odd_half(broadcast_pair(q[r] + d)) : even_half(broadcast_pair(q[r] + d));
-      }
-#pragma GCC unroll 8
-      for (int j = 0; j < kVecs; ++j) {
-        const __m256i both = load256(k + 32 * j);
-        const __m256 v = half == 0 ? odd_half(both) : even_half(both);
-#pragma GCC unroll 8
-        for (int r = 0; r < kRows; ++r) {
-          acc[r][j] = _mm256_fmadd_ps(x[r], v, acc[r][j]);
-        }
-      }
-    }
+    add_products<true>(k, rows, d + 1, acc);
+    add_products<false>(k, rows, d, acc);
   }
 #pragma GCC unroll 8
   for (int r = 0; r < kRows; ++r) {
@@ -98,11 +118,10 @@ STET_INLINE void score_slots(const TileView& tile, uint32_t slot0, const uint16_
 }
 
 template <int kRows>
-void score_rows(const TileView& tile, const uint16_t* const* rows, const std::byte* next,
-                float* scores) {
+void score_rows(const TileView& tile, const float* q, const std::byte* next, float* scores) {
   constexpr int kVecs = vecs_of(kRows);
   for (uint32_t slot0 = 0; slot0 < kTile; slot0 += kLanes * kVecs) {
-    score_slots<kRows, kVecs>(tile, slot0, rows, slot0 == 0 ? next : nullptr, scores);
+    score_slots<kRows, kVecs>(tile, slot0, q, slot0 == 0 ? next : nullptr, scores);
   }
 }
 
@@ -188,33 +207,16 @@ STET_INLINE void soften(const Batch& b, Work* w) {
   }
 }
 
-// One slot of a pair of V against kRows rows: o_r = fma(p_r, v, o_r).
-template <int kRows, int kVecs, bool kOdd>
-STET_INLINE void weigh_slot(const std::byte* v, const float* p, __m256 (&o)[kRows][kVecs]) {
-  __m256 x[kRows];
-#pragma GCC unroll 8
-  for (int r = 0; r < kRows; ++r) {
-    x[r] = _mm256_broadcast_ss(p + r * kTile + (kOdd ? 1 : 0));
-  }
-#pragma GCC unroll 8
-  for (int j = 0; j < kVecs; ++j) {
-    const __m256i both = load256(v + 32 * j);
-    const __m256 lanes = kOdd ? odd_half(both) : even_half(both);
-#pragma GCC unroll 8
-    for (int r = 0; r < kRows; ++r) {
-      o[r][j] = _mm256_fmadd_ps(x[r], lanes, o[r][j]);
-    }
-  }
-}
-
 // o_r = o_r * alpha_r + P_r . V for 8 * kVecs dims from dim0. `next` = V half of the next tile, or
 // null. Slots that no row sees are never loaded as numbers.
 template <int kRows, int kVecs>
 void weigh_dims(const TileView& tile, uint32_t dim0, const float* p, const float* alpha,
                 const std::byte* next, float* out) {
+  const float* rows[kRows];
   __m256 o[kRows][kVecs];
 #pragma GCC unroll 8
   for (int r = 0; r < kRows; ++r) {
+    rows[r] = p + r * kTile;
 #pragma GCC unroll 8
     for (int j = 0; j < kVecs; ++j) {
       o[r][j] = _mm256_mul_ps(_mm256_loadu_ps(out + r * tile.head_dim + dim0 + kLanes * j),
@@ -222,11 +224,11 @@ void weigh_dims(const TileView& tile, uint32_t dim0, const float* p, const float
     }
   }
   const size_t stride = size_t{tile.head_dim} * 4;
-  uint32_t pair = tile.written.begin / 2;
-  const uint32_t full_end = tile.written.end / 2;
+  size_t pair = tile.written.begin / 2;
+  const size_t full_end = tile.written.end / 2;
   const std::byte* v = tile.v + pair * stride + size_t{dim0} * 4;
   if (tile.written.begin % 2 != 0) {
-    weigh_slot<kRows, kVecs, true>(v, p + 2 * pair, o);
+    add_products<true>(v, rows, 2 * pair + 1, o);
     ++pair;
     v += stride;
   }
@@ -234,11 +236,11 @@ void weigh_dims(const TileView& tile, uint32_t dim0, const float* p, const float
     if (next) {
       prefetch_lines(next + pair * stride, tile.head_dim / 16);
     }
-    weigh_slot<kRows, kVecs, true>(v, p + 2 * pair, o);
-    weigh_slot<kRows, kVecs, false>(v, p + 2 * pair, o);
+    add_products<true>(v, rows, 2 * pair + 1, o);
+    add_products<false>(v, rows, 2 * pair, o);
   }
   if (tile.written.end % 2 != 0 && pair == full_end) {
-    weigh_slot<kRows, kVecs, false>(v, p + 2 * pair, o);
+    add_products<false>(v, rows, 2 * pair, o);
   }
 #pragma GCC unroll 8
   for (int r = 0; r < kRows; ++r) {
@@ -262,7 +264,7 @@ void weigh_rows(const TileView& tile, const float* p, const float* alpha, const 
   }
 }
 
-using ScoreFn = void (*)(const TileView&, const uint16_t* const*, const std::byte*, float*);
+using ScoreFn = void (*)(const TileView&, const float*, const std::byte*, float*);
 using WeighFn = void (*)(const TileView&, const float*, const float*, const std::byte*, float*);
 constexpr ScoreFn kScoreFns[kBlockRows] = {score_rows<1>, score_rows<2>, score_rows<3>,
                                            score_rows<4>, score_rows<5>, score_rows<6>};
@@ -276,11 +278,17 @@ struct Isa {
 
   // Only the first block of rows prefetches.
   static void meet_tile(const TileView& tile, const Batch& b, Work* w) {
+    alignas(32) float q[kBatchRows * kMaxHeadDim];
+    for (uint32_t r = 0; r < b.num_rows; ++r) {
+      for (uint32_t d = 0; d < tile.head_dim; d += kLanes) {
+        _mm256_store_ps(q + r * tile.head_dim + d, load_bf16(b.q[r] + d));
+      }
+    }
     const uint32_t blocks = (b.num_rows + kBlockRows - 1) / kBlockRows;
     const auto border = [&](uint32_t i) { return b.num_rows * i / blocks; };
     for (uint32_t i = 0; i < blocks; ++i) {
       const uint32_t r = border(i);
-      kScoreFns[border(i + 1) - r - 1](tile, b.q + r, i == 0 ? tile.next : nullptr,
+      kScoreFns[border(i + 1) - r - 1](tile, q + r * tile.head_dim, i == 0 ? tile.next : nullptr,
                                        w->scores + r * kTile);
     }
     soften(b, w);
