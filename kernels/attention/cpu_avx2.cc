@@ -23,13 +23,15 @@ constexpr uint32_t kTileVecs = kTile / kLanes;
 // Element kOdd of 8 pairs as f32. The mask comes from memory: rows x vectors need every register.
 template <bool kOdd>
 STET_INLINE __m256 half_of(const std::byte* pairs) {
-  alignas(32) static constexpr uint32_t kMask[kLanes] = {
-      0xFFFF0000u, 0xFFFF0000u, 0xFFFF0000u, 0xFFFF0000u,
-      0xFFFF0000u, 0xFFFF0000u, 0xFFFF0000u, 0xFFFF0000u};
+  alignas(32) static constexpr uint32_t kMask[kLanes] = {0xFFFF0000u, 0xFFFF0000u, 0xFFFF0000u,
+                                                         0xFFFF0000u, 0xFFFF0000u, 0xFFFF0000u,
+                                                         0xFFFF0000u, 0xFFFF0000u};
   const __m256i both = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(pairs));
   if constexpr (kOdd) {
     __m256i odd;
-    __asm__("vpand %2, %1, %0" : "=x"(odd) : "x"(both), "m"(*reinterpret_cast<const __m256i*>(kMask)));
+    __asm__("vpand %2, %1, %0"
+            : "=x"(odd)
+            : "x"(both), "m"(*reinterpret_cast<const __m256i*>(kMask)));
     return _mm256_castsi256_ps(odd);
   } else {
     return _mm256_castsi256_ps(_mm256_slli_epi32(both, 16));
@@ -84,8 +86,8 @@ constexpr uint32_t vecs_of(uint32_t rows) {
   return rows == 1 ? 8 : rows <= 3 ? 4 : 2;
 }
 
-// scores[r][slot0 ..] = q_r . K for 8 * kVecs slots, over pairs of dimensions ascending. q: [r] rows
-// of stride head_dim.
+// scores[r][slot0 ..] = q_r . K for 8 * kVecs slots, over pairs of dimensions ascending. q: [r]
+// rows of stride head_dim.
 template <int kRows, int kVecs>
 STET_INLINE void score_slots(const TileView& tile, uint32_t slot0, const float* q,
                              const std::byte* next, float* scores) {
@@ -125,11 +127,9 @@ void score_rows(const TileView& tile, const float* q, const std::byte* next, flo
   }
 }
 
-// All bits of the lanes that bits 8j .. 8j+7 of `visible` name.
-STET_INLINE __m256i lanes_of(uint64_t visible, uint32_t j) {
-  const __m256i bit = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
-  const __m256i all = _mm256_set1_epi32(static_cast<int>(visible >> (8 * j) & 0xFF));
-  return _mm256_cmpeq_epi32(_mm256_and_si256(all, bit), bit);
+// The lanes of vector j.
+STET_INLINE __m256i seen_lanes(uint64_t visible, uint32_t j) {
+  return lanes_of(static_cast<uint32_t>(visible >> (8 * j)));
 }
 
 constexpr uint64_t kAllVisible = ~uint64_t{0};
@@ -142,7 +142,7 @@ STET_INLINE void find_maxima(const Batch& b, const float* scores, float* old, fl
     __m256 high = lowest;
     for (uint32_t j = 0; j < kTileVecs; ++j) {
       const __m256 x = _mm256_load_ps(s + kLanes * j);
-      const __m256i lanes = lanes_of(b.visible[r], j);
+      const __m256i lanes = seen_lanes(b.visible[r], j);
       high = _mm256_max_ps(high, b.visible[r] == kAllVisible
                                      ? x
                                      : _mm256_blendv_ps(lowest, x, _mm256_castsi256_ps(lanes)));
@@ -180,7 +180,7 @@ STET_INLINE void exponentials(const Batch& b, float* scores, const float* now, f
       for (uint32_t j = 0; j < kTileVecs / 2; ++j) {
         __m256i u = round_bf16(x[j]);
         if (b.visible[r] != kAllVisible) {
-          u = _mm256_and_si256(u, lanes_of(b.visible[r], 4 * half + j));
+          u = _mm256_and_si256(u, seen_lanes(b.visible[r], 4 * half + j));
         }
         p[4 * half + j] = _mm256_castsi256_ps(u);
         _mm256_store_ps(s + kLanes * (4 * half + j), p[4 * half + j]);
@@ -296,8 +296,7 @@ struct Isa {
     for (uint32_t i = 0; i < blocks; ++i) {
       const uint32_t r = border(i);
       kWeighFns[border(i + 1) - r - 1](tile, w->scores + r * kTile, w->alpha + r,
-                                       i == 0 ? next_v : nullptr,
-                                       b.o + size_t{r} * tile.head_dim);
+                                       i == 0 ? next_v : nullptr, b.o + size_t{r} * tile.head_dim);
     }
   }
 

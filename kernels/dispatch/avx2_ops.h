@@ -15,6 +15,26 @@ void linear_q4_0(const LinearArgs& args);
 void linear_q4_1(const LinearArgs& args);
 void linear_q8_0(const LinearArgs& args);
 
+void embed(const PackedMatrix& w, uint32_t token_id, float scale, float* out);
+
+// norm_rope, quantise, activation
+bool rms_norm(const float* x, const float* w, uint32_t n, float eps, float* y);
+bool quantise(const float* x, const Outliers& outliers, const LinearInput& out, uint32_t row);
+bool rms_norm_quantise(const float* x, const float* w, float eps, const Outliers& outliers,
+                       const LinearInput& out, uint32_t row);
+bool gate_quantise(GateKind kind, const float* gate, const float* up, const Outliers& outliers,
+                   const LinearInput& out, uint32_t row);
+void add(const float* x, uint32_t n, float* y);
+bool rope_q(RopeStyle style, const float* x, const float* cos, const float* sin, uint32_t head_dim,
+            uint32_t rope_dim, float scale, uint16_t* out);
+bool rope_store_kv(RopeStyle style, const float* k, const float* v, const float* cos,
+                   const float* sin, uint32_t head_dim, uint32_t rope_dim, std::byte* tile,
+                   uint32_t pos);
+
+// sample
+LogSumExp log_sum_exp(const float* logits, uint32_t n);
+uint32_t sample(const SampleArgs& args);
+
 // attention
 void attention(const AttentionArgs& args);
 void attention_segment(const AttentionArgs& args, uint32_t segment, float* states);

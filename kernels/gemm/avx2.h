@@ -55,10 +55,8 @@ STET_INLINE void integer_sums(const std::byte* w, const int8_t* const (&q)[kRows
     const __m256i both1 = load256(w + z * 128 + 32);
 #pragma GCC unroll 2
     for (int nibble = 0; nibble < 2; ++nibble) {
-      const __m256i w0 =
-          _mm256_and_si256(nibble == 0 ? both0 : _mm256_srli_epi16(both0, 4), low);
-      const __m256i w1 =
-          _mm256_and_si256(nibble == 0 ? both1 : _mm256_srli_epi16(both1, 4), low);
+      const __m256i w0 = _mm256_and_si256(nibble == 0 ? both0 : _mm256_srli_epi16(both0, 4), low);
+      const __m256i w1 = _mm256_and_si256(nibble == 0 ? both1 : _mm256_srli_epi16(both1, 4), low);
 #pragma GCC unroll 8
       for (int r = 0; r < kRows; ++r) {
         const __m256i x = broadcast4(q[r] + z * 8 + nibble * 4);
@@ -103,7 +101,8 @@ STET_INLINE void quantised_sums(const Block& b, Sums* f) {
 #pragma GCC unroll 8
       for (int r = 0; r < kRows; ++r) {
         c[r][0] = c[r][1] = _mm256_setzero_si256();
-        __asm__("" : "+r"(q[r]));  // opaque, or g++ keeps all broadcasts of the group and spills them
+        // Opaque, or g++ keeps all broadcasts of the group and spills them.
+        __asm__ volatile("" : "+r"(q[r]));
       }
       integer_sums<Dot, kType, kRows>(w + first * 4, q, c);
       const std::byte* scales = w + kScales + first * 2;
@@ -116,11 +115,11 @@ STET_INLINE void quantised_sums(const Block& b, Sums* f) {
         for (int j = 0; j < 2; ++j) {
           float* acc = f->v[r] + first + j * kLanes;
           const __m256i sum = less_offset<Dot, kType>(c[r][j], b.a + at);
-          __m256 v = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum), _mm256_mul_ps(d[j], s),
-                                     _mm256_load_ps(acc));
+          __m256 v =
+              _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum), _mm256_mul_ps(d[j], s), _mm256_load_ps(acc));
           if constexpr (kType == WeightType::kQ4_1) {
-            v = _mm256_fmadd_ps(_mm256_set1_ps(b.t[at]),
-                                load_f16(scales + kScalesBytes + 16 * j), v);
+            v = _mm256_fmadd_ps(_mm256_set1_ps(b.t[at]), load_f16(scales + kScalesBytes + 16 * j),
+                                v);
           }
           _mm256_store_ps(acc, v);
         }
@@ -219,9 +218,9 @@ void compute_block(const LinearArgs& args, const Block& b, uint32_t row, uint32_
 }
 
 template <class Dot, WeightType kType>
-constexpr BlockFn kBlockFns[kMaxRows] = {
-    compute_block<Dot, kType, 1>, compute_block<Dot, kType, 2>, compute_block<Dot, kType, 3>,
-    compute_block<Dot, kType, 4>};
+constexpr BlockFn kBlockFns[kMaxRows] = {compute_block<Dot, kType, 1>, compute_block<Dot, kType, 2>,
+                                         compute_block<Dot, kType, 3>,
+                                         compute_block<Dot, kType, 4>};
 
 template <class Dot, WeightType kType>
 STET_INLINE void linear_lanes(const LinearArgs& args) {

@@ -19,9 +19,7 @@ struct Dot {
     __asm__("" : "+x"(sum));
     return sum;
   }
-  static __m256i sum_nibbles(__m256i sum) {
-    return _mm256_madd_epi16(sum, _mm256_set1_epi16(1));
-  }
+  static __m256i sum_nibbles(__m256i sum) { return _mm256_madd_epi16(sum, _mm256_set1_epi16(1)); }
   static __m256i add_bytes(__m256i sum, __m256i stored, __m256i x) {
     const __m256i w = _mm256_xor_si256(stored, _mm256_set1_epi8(-128));
     const __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w));
@@ -50,6 +48,9 @@ void linear_q4_1(const LinearArgs& args) {
 }
 void linear_q8_0(const LinearArgs& args) {
   linear_lanes<Dot, WeightType::kQ8_0>(args);
+}
+void embed(const PackedMatrix& w, uint32_t token_id, float scale, float* out) {
+  reference::embed(w, token_id, scale, out);
 }
 
 }  // namespace stet::kernels::avx2

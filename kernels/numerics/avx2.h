@@ -23,6 +23,12 @@ STET_INLINE __m256i first_lanes8(uint32_t n) {
   return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(n > 8 ? 8 : n)), lane);
 }
 
+// All bits of the lanes that the low 8 bits name.
+STET_INLINE __m256i lanes_of(uint32_t bits) {
+  const __m256i bit = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+  return _mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi32(static_cast<int>(bits)), bit), bit);
+}
+
 // 8 f16 or bf16 as f32.
 STET_INLINE __m256 load_f16(const void* p) {
   return _mm256_cvtph_ps(_mm_loadu_si128(static_cast<const __m128i*>(p)));
