@@ -29,7 +29,8 @@ constexpr uint32_t kKvHeads = 3;
 constexpr uint32_t kHeads = 3;  // per KV head
 constexpr uint32_t kHeadDim = 64;
 constexpr uint32_t kWidth = kHeads * kHeadDim;
-constexpr uint32_t kTail = 32;  // own tokens of each member
+constexpr uint32_t kTail = 32;               // own tokens of each member
+constexpr double kTileMacs = 2.0 * 64 * 64;  // scores and weights of one row and tile
 
 // The cache, queries and outputs of one step.
 class Step {
@@ -165,15 +166,11 @@ bool compare(const KernelTable& table, uint32_t members, uint32_t shared, int re
   }
   const double best_alone = std::min(median(by_member), median(by_head));
   const double group = median(grouped);
-  const double peak = std::strcmp(table.name, "avx512vnni") == 0 ? vdpbf16ps_peak() : 0;
+  const double peak = float_peak(table);
   std::printf("%-15s %7u %7u %10.2f %10.2f %10.2f %8.2f %9.1f %9.1f", table.name, members, shared,
               median(by_member) * 1e3, median(by_head) * 1e3, group * 1e3, best_alone / group,
               best_alone / step.row_tiles() * 1e9, group / step.row_tiles() * 1e9);
-  if (peak > 0) {
-    std::printf(" %6.1f%%", 100 * step.row_tiles() * 256 / group / peak);
-  } else {
-    std::printf("       -");
-  }
+  std::printf(" %6.1f%%", 100 * step.row_tiles() * kTileMacs / group / peak);
   std::printf("  %s\n", equal ? "equal" : "DIFFERENT");
   std::fflush(stdout);
   return equal;
@@ -186,8 +183,7 @@ int main(int argc, char** argv) {
   using namespace stet;
   const int repetitions = argc > 1 ? std::max(1, std::atoi(argv[1])) : 9;
   kernels::set_float_environment();
-  std::printf("this core now: vdpbf16ps %.2f G/s (512 bits); medians of %d\n",
-              bench::vdpbf16ps_peak() * 1e-9, repetitions);
+  std::printf("medians of %d; of peak: of the multiply-adds of this core\n", repetitions);
   std::printf("%-15s %7s %7s %10s %10s %10s %8s %9s %9s %7s  %s\n", "table", "members", "shared",
               "by member", "by head", "group ms", "speed-up", "alone", "group ns", "of peak",
               "bits");

@@ -16,12 +16,12 @@ int main(int argc, char** argv) {
     if (!kernels::cpu_supports(table) || std::strcmp(table.name, "scalar") == 0) {
       continue;
     }
+    std::printf("%s: this core now does %.0f G multiply-adds of bytes per second, %.0f of floats\n",
+                table.name, bench::byte_peak(table) * 1e-9, bench::float_peak(table) * 1e-9);
     bench::register_linears(table);
     bench::register_attention(table);
     bench::register_rows(table);
   }
-  std::printf("this core now: vpdpbusd %.2f G/s, vdpbf16ps %.2f G/s (512 bits)\n",
-              bench::vpdpbusd_peak() * 1e-9, bench::vdpbf16ps_peak() * 1e-9);
   benchmark::Initialize(&argc, argv);
   benchmark::RunSpecifiedBenchmarks();
 }
