@@ -236,19 +236,21 @@ void EngineCore::add_running_to_view() {
       backend_->info().max_step_tokens / kv_->block_tokens() + 1 + running_.size();
   const bool tight = policy_.victim != nullptr && kv_->num_available() < most_new_blocks;
   running_view_.clear();
-  for (const Sequence* s : running_) {
+  for (size_t i = 0; i < running_.size(); ++i) {
+    const Sequence* s = running_[i];
+    const std::span<const BlockId> table = kv_->table(s->id);
     running_view_.push_back(
         {.seq = s->id,
          .order_key = s->owner->order_key,
          .num_known_tokens = static_cast<uint32_t>(s->token_ids.size()),
          .num_computed_tokens = s->num_computed_tokens,
-         .num_blocks = kv_->num_blocks_of(s->id),
+         .num_blocks = static_cast<uint32_t>(table.size()),
          .num_exclusive_blocks = tight ? kv_->num_exclusive_blocks_of(s->id) : 0,
          .max_blocks = s->max_blocks,
          .num_preemptions = s->num_preemptions,
          .itl_target_us = itl_target_us(*s),
          .output = output_state(*s),
-         .table = kv_->table(s->id),
+         .table = table,
          .num_shared_blocks = kv_->num_shared_blocks_of(s->id)});
   }
 }

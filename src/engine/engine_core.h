@@ -15,7 +15,6 @@
 #include <memory>
 #include <mutex>
 #include <optional>
-#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -23,6 +22,7 @@
 #include "src/engine/inbox.h"
 #include "src/engine/request_state.h"
 #include "src/engine/step_log.h"
+#include "stet/base/id_map.h"
 #include "stet/base/thread_checker.h"
 #include "stet/engine/engine.h"
 #include "stet/kv/kv_cache.h"
@@ -169,7 +169,7 @@ class EngineCore {
   ThreadChecker thread_;
 
   std::map<RequestId, std::unique_ptr<RequestState>> requests_;  // accepted and not ended
-  std::unordered_map<SeqId, Sequence*> sequences_;               // of requests_
+  IdMap<SeqId, Sequence*> sequences_;                            // of requests_
   sched::WaitingQueue waiting_;
   std::vector<Sequence*> running_;  // oldest first
   uint32_t num_parked_ = 0;

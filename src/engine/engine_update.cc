@@ -39,9 +39,9 @@ EndingText text_of(Ending ending) {
 
 void EngineCore::apply_result(uint64_t now) {
   for (const RowFault& fault : result_.faults) {
-    const auto it = sequences_.find(fault.seq);
-    if (it != sequences_.end()) {
-      end_request(*it->second->owner, Ending::kFault, now);  // before anything of it is published
+    Sequence* const* s = sequences_.find(fault.seq);
+    if (s != nullptr) {
+      end_request(*(*s)->owner, Ending::kFault, now);  // before anything of it is published
     }
   }
   advance_scheduled();
@@ -53,22 +53,22 @@ void EngineCore::apply_result(uint64_t now) {
 
 void EngineCore::advance_scheduled() {
   for (const ScheduledSeq& planned : plan_.scheduled) {
-    const auto it = sequences_.find(planned.seq);
-    if (it == sequences_.end() || it->second->status != SeqStatus::kRunning) {
+    Sequence* const* found = sequences_.find(planned.seq);
+    if (found == nullptr || (*found)->status != SeqStatus::kRunning) {
       continue;  // ended or parked while the step ran
     }
-    Sequence& s = *it->second;
+    Sequence& s = **found;
     s.num_computed_tokens = planned.first_pos + planned.num_scheduled_tokens;
     kv_->publish(s.id, s.token_ids);
   }
 }
 
 void EngineCore::apply_token(const SampledToken& token, uint64_t now) {
-  const auto it = sequences_.find(token.seq);
-  if (it == sequences_.end() || it->second->status != SeqStatus::kRunning) {
+  Sequence* const* found = sequences_.find(token.seq);
+  if (found == nullptr || (*found)->status != SeqStatus::kRunning) {
     return;
   }
-  Sequence& s = *it->second;
+  Sequence& s = **found;
   RequestState& state = *s.owner;
   EngineEvent event{
       .request = state.request.id, .choice = s.choice, .first_output_pos = s.num_outputs()};

@@ -25,10 +25,14 @@ KvCache::KvCache(const KvOptions& options)
 
 KvCache::~KvCache() = default;
 
+KvCache::Entry* KvCache::find_entry(SeqId seq) const {
+  const std::unique_ptr<Entry>* e = entries_.find(seq);
+  return e == nullptr ? nullptr : e->get();
+}
 KvCache::Entry& KvCache::entry(SeqId seq) {
-  const auto it = entries_.find(seq);
-  STET_CHECK(it != entries_.end(), "the KV cache was told of every sequence");
-  return *it->second;
+  Entry* e = find_entry(seq);
+  STET_CHECK(e != nullptr, "the KV cache was told of every sequence");
+  return *e;
 }
 const KvCache::Entry& KvCache::entry(SeqId seq) const {
   return const_cast<KvCache*>(this)->entry(seq);
@@ -39,7 +43,7 @@ void KvCache::add_sequence(SeqId seq, const Sha256Digest& cache_namespace, uint8
   e->seq = seq;
   e->root = cache_namespace;
   e->priority_class = priority_class;
-  STET_CHECK(entries_.emplace(seq, std::move(e)).second, "a sequence id is used once");
+  STET_CHECK(entries_.emplace(seq, std::move(e)), "a sequence id is used once");
 }
 
 void KvCache::remove_sequence(SeqId seq) {
@@ -216,9 +220,9 @@ void KvCache::complete_step(uint64_t step) {
   auto range = in_flight_.begin();
   for (; range != in_flight_.end() && range->step <= step; ++range) {
     // Released or removed while in flight: nothing of it is kept.
-    const auto it = entries_.find(range->seq);
-    if (it != entries_.end() && it->second->incarnation == range->incarnation) {
-      it->second->num_computed = range->end_pos;
+    Entry* e = find_entry(range->seq);
+    if (e != nullptr && e->incarnation == range->incarnation) {
+      e->num_computed = range->end_pos;
     }
   }
   in_flight_.erase(in_flight_.begin(), range);
@@ -257,11 +261,14 @@ bool KvCache::held_below_another_parent(const Entry& e, uint32_t index) const {
   if (index == 0 || pool_.refs(e.table[index]) == 1) {
     return false;
   }
-  return std::any_of(entries_.begin(), entries_.end(), [&](const auto& item) {
-    const std::vector<BlockId>& table = item.second->table;
-    return table.size() > index && table[index] == e.table[index] &&
-           table[index - 1] != e.table[index - 1];
-  });
+  for (const auto& [seq, other] : entries_) {
+    const std::vector<BlockId>& table = other->table;
+    if (table.size() > index && table[index] == e.table[index] &&
+        table[index - 1] != e.table[index - 1]) {
+      return true;
+    }
+  }
+  return false;
 }
 
 bool KvCache::swap_or_insert(Entry& e, uint32_t index, std::span<const uint32_t> token_ids) {
@@ -321,9 +328,9 @@ void KvCache::flush_pending_ops(StepBatch* batch) {
     op.slot_offset += offset;
     batch->kv_ops.push_back(op);
     if (op.kind == KvOpKind::kDestroy) {
-      const auto it = entries_.find(op.seq);
-      if (it != entries_.end()) {
-        it->second->destroy_pending = false;
+      Entry* e = find_entry(op.seq);
+      if (e != nullptr) {
+        e->destroy_pending = false;
       }
     }
   }

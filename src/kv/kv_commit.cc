@@ -15,11 +15,11 @@ uint32_t blocks_for(uint32_t num_positions, uint32_t block_tokens) {
 // An admitted sequence starts at first_pos: the prefix below it comes from the index or from a
 // sibling.
 bool KvCache::admit(Trial* trial, SeqId seq, uint32_t first_pos, SeqId fork_source) {
-  const auto it = entries_.find(seq);
-  if (it == entries_.end() || it->second->live || it->second->destroy_pending) {
+  Entry* found = find_entry(seq);
+  if (found == nullptr || found->live || found->destroy_pending) {
     return false;
   }
-  Entry& e = *it->second;
+  Entry& e = *found;
   const uint32_t shared_blocks = first_pos / options_.block_tokens;
   if (fork_source == SeqId{}) {
     const bool hit_holds = first_pos == 0 || (e.hit_blocks == shared_blocks &&
@@ -34,13 +34,12 @@ bool KvCache::admit(Trial* trial, SeqId seq, uint32_t first_pos, SeqId fork_sour
       }
     }
   } else {
-    const auto source = entries_.find(fork_source);
-    if (source == entries_.end() || !source->second->live ||
-        source->second->num_computed < first_pos) {
+    const Entry* source = find_entry(fork_source);
+    if (source == nullptr || !source->live || source->num_computed < first_pos) {
       return false;
     }
     for (uint32_t i = 0; i < shared_blocks; ++i) {
-      trial->acquire(source->second->table[i]);
+      trial->acquire(source->table[i]);
     }
   }
   e.admitting = true;
@@ -73,11 +72,11 @@ bool KvCache::try_admissions(const StepPlan& plan, Trial* trial) {
 bool KvCache::fits(const StepPlan& plan) {
   Trial trial(this);
   for (SeqId seq : plan.preempted) {
-    const auto it = entries_.find(seq);
-    if (it == entries_.end() || !it->second->live) {
+    const Entry* e = find_entry(seq);
+    if (e == nullptr || !e->live) {
       return false;
     }
-    for (BlockId block : it->second->table) {
+    for (BlockId block : e->table) {
       trial.release(block);
     }
   }
@@ -86,11 +85,11 @@ bool KvCache::fits(const StepPlan& plan) {
   }
   int64_t num_new_blocks = 0;
   for (const ScheduledSeq& s : plan.scheduled) {
-    const auto it = entries_.find(s.seq);
-    if (it == entries_.end() || s.num_scheduled_tokens == 0) {
+    const Entry* found = find_entry(s.seq);
+    if (found == nullptr || s.num_scheduled_tokens == 0) {
       return false;
     }
-    const Entry& e = *it->second;
+    const Entry& e = *found;
     if (!e.admitting && (!e.live || s.first_pos != e.num_scheduled)) {
       return false;
     }
@@ -130,9 +129,9 @@ bool KvCache::commit(const StepPlan& plan, StepBatch* batch) {
     submitted_step_ = plan.step;
   }
   for (SeqId seq : plan.admitted) {
-    const auto it = entries_.find(seq);
-    if (it != entries_.end()) {
-      it->second->admitting = false;
+    Entry* e = find_entry(seq);
+    if (e != nullptr) {
+      e->admitting = false;
     }
   }
   return ok;

@@ -20,6 +20,7 @@
 #include <utility>
 #include <vector>
 
+#include "stet/base/id_map.h"
 #include "stet/base/ids.h"
 #include "stet/base/sha256.h"
 #include "stet/base/status.h"
@@ -145,6 +146,7 @@ class KvCache {
 
  protected:
   struct Entry;
+  Entry* find_entry(SeqId seq) const;  // null if the cache was not told of it
   Entry& entry(SeqId seq);
   const Entry& entry(SeqId seq) const;
   void publish_up_to(Entry& e, std::span<const uint32_t> token_ids, uint32_t num_positions);
@@ -195,7 +197,7 @@ class KvCache {
   BlockPool pool_;
   PrefixIndex index_;
   std::unique_ptr<EvictionOrder> eviction_order_;
-  std::unordered_map<SeqId, std::unique_ptr<Entry>> entries_;
+  IdMap<SeqId, std::unique_ptr<Entry>> entries_;
   const UseOrder* use_order_ = nullptr;
   std::unique_ptr<WaitingUses> uses_;  // with kFuture
   bool uses_evicted_ = false;          // uses_ has begun, and nothing has changed since
