@@ -6,11 +6,23 @@
 
 namespace stet {
 
+namespace {
+
+// Fetched once: with EVP_sha256() OpenSSL 3 looks its provider up again at every start, which takes
+// longer than hashing a block of tokens.
+const EVP_MD* algorithm() {
+  static const EVP_MD* const md = EVP_MD_fetch(nullptr, "SHA256", nullptr);
+  STET_CHECK(md != nullptr, "OpenSSL has SHA-256");
+  return md;
+}
+
+}  // namespace
+
 struct Sha256::State {
   EVP_MD_CTX* context = EVP_MD_CTX_new();
   ~State() { EVP_MD_CTX_free(context); }
   void restart() {
-    STET_CHECK(EVP_DigestInit_ex(context, EVP_sha256(), nullptr) == 1, "OpenSSL has SHA-256");
+    STET_CHECK(EVP_DigestInit_ex2(context, algorithm(), nullptr) == 1, "SHA-256 starts");
   }
 };
 
@@ -50,7 +62,7 @@ Sha256Digest Sha256::finish() {
 }
 
 Sha256Digest sha256(std::span<const std::byte> bytes) {
-  Sha256 hash;
+  thread_local Sha256 hash;  // afresh after every finish
   hash.update(bytes);
   return hash.finish();
 }
