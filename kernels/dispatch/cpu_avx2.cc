@@ -27,6 +27,11 @@ constexpr KernelTable make_table() {
   t.linear[static_cast<int>(WeightType::kQ4_0)] = avx2::linear_q4_0;
   t.linear[static_cast<int>(WeightType::kQ4_1)] = avx2::linear_q4_1;
   t.linear[static_cast<int>(WeightType::kQ8_0)] = avx2::linear_q8_0;
+  t.linear[static_cast<int>(WeightType::kQ5_0)] = avx2::linear_q5_0;
+  t.linear[static_cast<int>(WeightType::kQ5_1)] = avx2::linear_q5_1;
+  t.linear[static_cast<int>(WeightType::kQ4_K)] = avx2::linear_q4_k;
+  t.linear[static_cast<int>(WeightType::kQ5_K)] = avx2::linear_q5_k;
+  t.linear[static_cast<int>(WeightType::kQ6_K)] = avx2::linear_q6_k;
   t.log_sum_exp = avx2::log_sum_exp;
   t.sample = avx2::sample;
   return t;

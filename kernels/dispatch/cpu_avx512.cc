@@ -1,4 +1,5 @@
 // The AVX-512 tables. Both share everything but attention.
+#include "kernels/dispatch/avx2_ops.h"
 #include "kernels/dispatch/avx512_ops.h"
 #include "kernels/dispatch/tables.h"
 
@@ -22,6 +23,12 @@ constexpr KernelTable make_table(const char* name) {
   t.linear[static_cast<int>(WeightType::kQ4_0)] = avx512::linear_q4_0;
   t.linear[static_cast<int>(WeightType::kQ4_1)] = avx512::linear_q4_1;
   t.linear[static_cast<int>(WeightType::kQ8_0)] = avx512::linear_q8_0;
+  // On 8 lanes, until these types have 16: equal bits.
+  t.linear[static_cast<int>(WeightType::kQ5_0)] = avx2::linear_q5_0;
+  t.linear[static_cast<int>(WeightType::kQ5_1)] = avx2::linear_q5_1;
+  t.linear[static_cast<int>(WeightType::kQ4_K)] = avx2::linear_q4_k;
+  t.linear[static_cast<int>(WeightType::kQ5_K)] = avx2::linear_q5_k;
+  t.linear[static_cast<int>(WeightType::kQ6_K)] = avx2::linear_q6_k;
   t.log_sum_exp = avx512::log_sum_exp;
   t.sample = avx512::sample;
   return t;

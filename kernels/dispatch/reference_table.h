@@ -36,6 +36,11 @@ static constexpr KernelTable make_table(const char* name) {
   t.linear[static_cast<int>(WeightType::kQ4_0)] = linear<WeightType::kQ4_0>;
   t.linear[static_cast<int>(WeightType::kQ4_1)] = linear<WeightType::kQ4_1>;
   t.linear[static_cast<int>(WeightType::kQ8_0)] = linear<WeightType::kQ8_0>;
+  t.linear[static_cast<int>(WeightType::kQ5_0)] = linear<WeightType::kQ5_0>;
+  t.linear[static_cast<int>(WeightType::kQ5_1)] = linear<WeightType::kQ5_1>;
+  t.linear[static_cast<int>(WeightType::kQ4_K)] = linear<WeightType::kQ4_K>;
+  t.linear[static_cast<int>(WeightType::kQ5_K)] = linear<WeightType::kQ5_K>;
+  t.linear[static_cast<int>(WeightType::kQ6_K)] = linear<WeightType::kQ6_K>;
   t.log_sum_exp = log_sum_exp_with<Passes>;
   t.sample = sample_with<Passes>;
   return t;

@@ -31,7 +31,7 @@ constexpr uint32_t kDim = 64;
 constexpr uint32_t kHeads = 3;
 constexpr uint32_t kQueries = 3;
 constexpr uint32_t kFirstPos = 66;  // two tiles, an odd border in the second
-constexpr uint32_t kK = 64;
+constexpr uint32_t kK = kSuperBlock;
 constexpr uint32_t kRows = 7;  // more than one block of rows
 constexpr uint32_t kN = 2 * kPanel;
 constexpr uint32_t kVocab = 4096 + 77;
@@ -89,7 +89,8 @@ struct Rows {
 
 bool linears_agree(const KernelTable& table) {
   static constexpr uint32_t kChannels[] = {5, 40};
-  static constexpr uint32_t kKeep[] = {~(1u << 5), ~(1u << 8)};
+  static constexpr uint32_t kKeep[kK / kGroup] = {~(1u << 5), ~(1u << 8), ~0u, ~0u,
+                                                  ~0u,        ~0u,        ~0u, ~0u};
   const Outliers outliers{2, kChannels, kKeep};
   const KernelTable* tables[] = {&table, &kScalarTable};
   alignas(64) std::byte panels[kN / kPanel * kK * kPanel * 4];

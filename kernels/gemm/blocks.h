@@ -27,45 +27,53 @@ struct Block {
   const int32_t* a;
   size_t ldk;
   size_t ldg;
-  uint32_t units;  // groups of 32, or single k for float weights
+  uint32_t units;  // of layout.h: blocks of the file, or single k for float weights
   const std::byte* ahead;
   uint32_t ahead_lines;  // prefetched per unit
   const std::byte* foreign;
-  uint32_t foreign_units;
+  uint32_t foreign_steps;  // groups, or k of float weights
 };
 
 // args, block, first row, panel.
 using BlockFn = void (*)(const LinearArgs&, const Block&, uint32_t, uint32_t);
 
-STET_INLINE void prefetch_unit(const Block& b, uint32_t unit) {
+// Part `part` of kParts of what is prefetched during one unit: bursts do not work.
+template <uint32_t kParts>
+STET_INLINE void prefetch_part(const Block& b, uint32_t unit, uint32_t part) {
   const std::byte* p = b.ahead + size_t{unit} * b.ahead_lines * 64;
-  for (uint32_t l = 0; l < b.ahead_lines; ++l) {
+  const uint32_t end = (part + 1) * b.ahead_lines / kParts;
+  for (uint32_t l = part * b.ahead_lines / kParts; l < end; ++l) {
     _mm_prefetch(reinterpret_cast<const char*>(p) + l * 64, _MM_HINT_T0);
   }
-  if (unit < b.foreign_units) {
-    const char* f = reinterpret_cast<const char*>(b.foreign) + size_t{unit} * kForeignLines * 64;
+  const uint32_t step = unit * kParts + part;
+  if (step < b.foreign_steps) {
+    const char* f = reinterpret_cast<const char*>(b.foreign) + size_t{step} * kForeignLines * 64;
     for (uint32_t l = 0; l < kForeignLines; ++l) {
       _mm_prefetch(f + l * 64, _MM_HINT_T1);
     }
   }
 }
 
-// Hands out the foreign runs in slices of one block's units.
+STET_INLINE void prefetch_unit(const Block& b, uint32_t unit) {
+  prefetch_part<1>(b, unit, 0);
+}
+
+// Hands out the foreign runs in slices of one block's steps.
 struct Foreign {
   uint32_t run = 0;
   uint32_t done_lines = 0;
 
-  void next(const LinearArgs& args, Block* b) {
+  void next(const LinearArgs& args, uint32_t num_steps, Block* b) {
     b->foreign = nullptr;
-    b->foreign_units = 0;
+    b->foreign_steps = 0;
     if (run >= args.num_prefetch) {
       return;
     }
     const uint32_t left = args.prefetch_bytes / 64 - done_lines;
-    const uint32_t units = (left + kForeignLines - 1) / kForeignLines;
+    const uint32_t steps = (left + kForeignLines - 1) / kForeignLines;
     b->foreign = args.prefetch[run] + size_t{done_lines} * 64;
-    b->foreign_units = units < b->units ? units : b->units;
-    done_lines += b->foreign_units * kForeignLines;
+    b->foreign_steps = steps < num_steps ? steps : num_steps;
+    done_lines += b->foreign_steps * kForeignLines;
     if (done_lines >= args.prefetch_bytes / 64) {
       ++run;
       done_lines = 0;
@@ -78,7 +86,7 @@ Block rows_of(const LinearArgs& args, uint32_t row, const std::byte* w) {
   const LinearInput& in = args.in;
   Block b{};
   b.w = w;
-  b.units = is_quantised(kType) ? args.w->k / kGroup : args.w->k;
+  b.units = args.w->k / block_elements(kType);
   b.ldk = in.ldk;
   b.ldg = in.ldg;
   if constexpr (is_quantised(kType)) {
@@ -114,7 +122,7 @@ STET_INLINE void linear_blocks(const LinearArgs& args, const BlockFn (&fns)[kMax
         b.ahead = w + bytes + size_t{i} * share * b.units * 64;
         b.ahead_lines = panel + 1 < args.panel_end && share * i < kLines ? share : 0;
       }
-      foreign.next(args, &b);
+      foreign.next(args, b.units * groups_per_unit(kType), &b);
       fns[end - row - 1](args, b, row, panel);
     }
   }

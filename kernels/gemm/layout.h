@@ -1,14 +1,31 @@
-// The packed layout of weights. A panel is 32 output columns; inside it one stream, k ascending:
+// The packed layout of weights. A panel is 32 output columns; inside it one stream of units, k
+// ascending:
 //
-//   F32, F16, BF16  per k: 32 values (128, 64, 64 B)
-//   Q4_1   640 B    per group of 32 k: [4 steps z][2 halves of 16 columns][16 columns][4 bytes],
-//                   then f16 d[32], f16 m[32]. Byte i of a column: low nibble = code of k = 8z+i,
-//                   high nibble = code of k = 8z+4+i.
-//   Q4_0   576 B    the same without m
-//   Q8_0  1088 B    [8 steps z][2][16][4 bytes]: weight + 128 of k = 4z+i. Then f16 d[32].
+//   F32, F16, BF16  a unit is one k: 32 values (128, 64, 64 B)
+//   others          a unit is one block of the file: its groups of 32 k, then f16 d[32], then with
+//                   a minimum f16 m[32]
 //
-// One 512-bit load is 16 columns x 4 k (x 2 with nibbles), the unsigned operand of vpdpbusd; a
-// 256-bit one 8 columns of it. Missing columns of the last panel have weight zero.
+//   a group       codes   high bits  scales          k per unit   unit
+//   Q4_0          512 B                              32            576 B
+//   Q4_1          512                                32            640
+//   Q5_0          512     128                        32            704
+//   Q5_1          512     128                        32            768
+//   Q8_0          1024                               32          1,088
+//   Q4_K          512                u8 sc, mn [32]  256         4,736
+//   Q5_K          512     128        u8 sc, mn [32]  256         5,760
+//   Q6_K          512     256        i8 sc [2][32]   256         6,720
+//
+// 4-bit codes: [4 steps z][2 halves of 16 columns][16 columns][4 bytes]; byte i of a column: low
+// nibble = code of k = 8z+i, high nibble = code of k = 8z+4+i. Q8_0: [8 steps z][2][16][4 bytes]:
+// weight + 128 of k = 4z+i. One 512-bit load is 16 columns x 4 k (x 2 with nibbles), the unsigned
+// operand of vpdpbusd; a 256-bit one 8 columns of it.
+//
+// High bits: 32 bits per column, bit 8i + k/4 of it the fifth bit of k = 4(k/4)+i; Q6_K twice 32
+// bits per column, for k below 16 and from there, two at 8i + 2(k/4 % 4): for every four k one
+// shift brings the bits to the bytes of their codes.
+//
+// The K types keep the scales of their groups as the file has them: 6-bit factors of d and m, and
+// in Q6_K a signed one per 16 k. Missing columns of the last panel have weight zero.
 #pragma once
 
 #include "kernels/numerics/bits.h"
@@ -18,31 +35,74 @@ namespace stet::kernels {
 
 static inline constexpr uint32_t kCodes4Bytes = kPanel * kGroup / 2;
 static inline constexpr uint32_t kCodes8Bytes = kPanel * kGroup;
+static inline constexpr uint32_t kHighBitBytes = kPanel * kGroup / 8;  // one bit of every code
 static inline constexpr uint32_t kScalesBytes = kPanel * 2;
 
-// Bytes of one panel and group of 32 k (quantised types), or of one panel and one k (float types).
+static inline constexpr bool has_minimum(WeightType type) {
+  return type == WeightType::kQ4_1 || type == WeightType::kQ5_1 || type == WeightType::kQ4_K ||
+         type == WeightType::kQ5_K;
+}
+
+static inline constexpr uint32_t code_bytes(WeightType type) {
+  return type == WeightType::kQ8_0 ? kCodes8Bytes : kCodes4Bytes;
+}
+
+// Bits of a code beyond four, for the types with a plane of them.
+static inline constexpr uint32_t high_bits(WeightType type) {
+  switch (type) {
+    case WeightType::kQ5_0:
+    case WeightType::kQ5_1:
+    case WeightType::kQ5_K: return 1;
+    case WeightType::kQ6_K: return 2;
+    default: return 0;
+  }
+}
+
+static inline constexpr uint32_t groups_per_unit(WeightType type) {
+  return is_quantised(type) ? block_elements(type) / kGroup : 1;
+}
+
+// Of a quantised type.
+static inline constexpr uint32_t group_bytes(WeightType type) {
+  const uint32_t scales = groups_per_unit(type) > 1 ? 2 * kPanel : 0;
+  return code_bytes(type) + high_bits(type) * kHighBitBytes + scales;
+}
+
+// Where d begins in a unit of a quantised type, and a group's scales in the group.
+static inline constexpr uint32_t unit_scales_at(WeightType type) {
+  return groups_per_unit(type) * group_bytes(type);
+}
+static inline constexpr uint32_t group_scales_at(WeightType type) {
+  return code_bytes(type) + high_bits(type) * kHighBitBytes;
+}
+
 static inline constexpr uint32_t panel_unit_bytes(WeightType type) {
   switch (type) {
     case WeightType::kF32: return kPanel * 4;
     case WeightType::kF16:
     case WeightType::kBF16: return kPanel * 2;
-    case WeightType::kQ4_0: return kCodes4Bytes + kScalesBytes;
-    case WeightType::kQ4_1: return kCodes4Bytes + 2 * kScalesBytes;
-    case WeightType::kQ8_0: return kCodes8Bytes + kScalesBytes;
+    default: return unit_scales_at(type) + (has_minimum(type) ? 2 : 1) * kScalesBytes;
   }
-  return 0;
 }
 
 static inline constexpr size_t panel_bytes(WeightType type, uint32_t k) {
-  return size_t{is_quantised(type) ? k / kGroup : k} * panel_unit_bytes(type);
+  return size_t{k / block_elements(type)} * panel_unit_bytes(type);
 }
 
 static_assert(panel_unit_bytes(WeightType::kQ4_1) == 640 &&
-              panel_unit_bytes(WeightType::kQ8_0) == 1088);
+              panel_unit_bytes(WeightType::kQ8_0) == 1088 &&
+              panel_unit_bytes(WeightType::kQ4_K) == 4736 &&
+              panel_unit_bytes(WeightType::kQ6_K) == 6720);
 
 // What is subtracted from the stored codes: the symmetric types fold it into the integer sum (C1).
 static inline constexpr int32_t code_offset(WeightType type) {
-  return type == WeightType::kQ8_0 ? 128 : type == WeightType::kQ4_0 ? 8 : 0;
+  switch (type) {
+    case WeightType::kQ8_0: return 128;
+    case WeightType::kQ4_0: return 8;
+    case WeightType::kQ5_0: return 16;
+    case WeightType::kQ6_K: return 32;
+    default: return 0;
+  }
 }
 
 // Byte of column c (0..31) and step z; its position i within the four bytes is added by the caller.
@@ -56,26 +116,69 @@ static inline uint16_t load_u16(const std::byte* p) {
   return v;
 }
 
+static inline uint32_t load_u32(const std::byte* p) {
+  uint32_t v;
+  __builtin_memcpy(&v, p, sizeof v);
+  return v;
+}
+
 static inline uint8_t byte_at(const std::byte* p) {
   return static_cast<uint8_t>(*p);
 }
 
-// The 32 codes of one k of a group (0..31), all columns of the panel.
-static inline uint8_t packed_code(WeightType type, const std::byte* unit, uint32_t k, uint32_t c) {
-  if (type == WeightType::kQ8_0) {
-    return byte_at(unit + code_byte(k / 4, c) + k % 4);
+// Where the high bits of k (0..31) and column c are: 32 bits at this byte of the group, shifted.
+struct HighBitsPlace {
+  uint32_t byte;
+  uint32_t shift;
+};
+static inline constexpr HighBitsPlace high_bits_place(WeightType type, uint32_t k, uint32_t c) {
+  if (high_bits(type) == 1) {
+    return {code_bytes(type) + 4 * c, 8 * (k % 4) + k / 4};
   }
-  const uint8_t both = byte_at(unit + code_byte(k / 8, c) + k % 4);
-  return k % 8 < 4 ? both & 15 : both >> 4;
+  return {code_bytes(type) + k / 16 * kHighBitBytes + 4 * c, 8 * (k % 4) + 2 * (k / 4 % 4)};
 }
 
-static inline float packed_scale(WeightType type, const std::byte* unit, uint32_t c) {
-  return f16_to_float(
-      load_u16(unit + (type == WeightType::kQ8_0 ? kCodes8Bytes : kCodes4Bytes) + 2 * c));
+// The stored code of one k of a group (0..31) and column.
+static inline uint8_t packed_code(WeightType type, const std::byte* group, uint32_t k, uint32_t c) {
+  if (type == WeightType::kQ8_0) {
+    return byte_at(group + code_byte(k / 4, c) + k % 4);
+  }
+  const uint8_t both = byte_at(group + code_byte(k / 8, c) + k % 4);
+  const uint32_t low = k % 8 < 4 ? both & 15 : both >> 4;
+  if (high_bits(type) == 0) {
+    return static_cast<uint8_t>(low);
+  }
+  const HighBitsPlace at = high_bits_place(type, k, c);
+  const uint32_t mask = (1u << high_bits(type)) - 1;
+  return static_cast<uint8_t>(low | (load_u32(group + at.byte) >> at.shift & mask) << 4);
 }
 
-static inline float packed_min(const std::byte* unit, uint32_t c) {
-  return f16_to_float(load_u16(unit + kCodes4Bytes + kScalesBytes + 2 * c));
+// d_g and m_g of C1; exact, for a factor has 6 bits. Q6_K: d of the block, its factors are in
+// packed_factor.
+static inline float packed_scale(WeightType type, const std::byte* unit, uint32_t g, uint32_t c) {
+  const float d = f16_to_float(load_u16(unit + unit_scales_at(type) + 2 * c));
+  if (type == WeightType::kQ4_K || type == WeightType::kQ5_K) {
+    const std::byte* sc = unit + g * group_bytes(type) + group_scales_at(type);
+    return d * static_cast<float>(byte_at(sc + c));
+  }
+  return d;
+}
+
+static inline float packed_min(WeightType type, const std::byte* unit, uint32_t g, uint32_t c) {
+  const float m = f16_to_float(load_u16(unit + unit_scales_at(type) + kScalesBytes + 2 * c));
+  if (groups_per_unit(type) > 1) {
+    const std::byte* mn = unit + g * group_bytes(type) + group_scales_at(type) + kPanel;
+    return -(m * static_cast<float>(byte_at(mn + c)));
+  }
+  return m;
+}
+
+// The integer factor of k (0..31): 1 but for Q6_K.
+static inline int32_t packed_factor(WeightType type, const std::byte* group, uint32_t k,
+                                    uint32_t c) {
+  return type == WeightType::kQ6_K
+             ? static_cast<int8_t>(byte_at(group + group_scales_at(type) + k / 16 * kPanel + c))
+             : 1;
 }
 
 // Float types: weight of column c in the unit of one k.

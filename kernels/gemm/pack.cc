@@ -1,7 +1,15 @@
-// Packing and its inverse on file bytes (GGUF blocks):
-//   Q4_0 18 B: f16 d, 16 B (low nibbles = elements 0..15, high = 16..31), value (code - 8) * d
-//   Q4_1 20 B: f16 d, f16 m, 16 B, value code * d + m
-//   Q8_0 34 B: f16 d, 32 x int8, value code * d
+// Packing, and single weights from file bytes. GGUF's blocks, in the order of their bytes:
+//   Q4_0  18 B  f16 d, 16 B (low nibbles = elements 0..15, high = 16..31), value (code - 8) * d
+//   Q4_1  20 B  f16 d, f16 m, 16 B, value code * d + m
+//   Q5_0  22 B  f16 d, u32 fifth bits of elements 0..31, 16 B, value (code - 16) * d
+//   Q5_1  24 B  f16 d, f16 m, u32, 16 B, value code * d + m
+//   Q8_0  34 B  f16 d, 32 x int8, value code * d
+//   Q4_K 144 B  f16 d, f16 dmin, 12 B (eight 6-bit sc, eight 6-bit mn), 128 B: 32 bytes hold two
+//               groups of 32, the low and the high nibbles; value d * sc * code - dmin * mn
+//   Q5_K 176 B  f16 d, f16 dmin, 12 B, 32 B (bit g of byte i: fifth bit of element i of group g),
+//               128 B
+//   Q6_K 210 B  128 B low nibbles, 64 B two high bits, 16 x int8 sc (one per 16 elements), f16 d;
+//               each half of 128 elements has 64 and 32 of those bytes; value d * sc * (code - 32)
 #include "stet/kernels/pack.h"
 
 #include <cstring>
@@ -20,12 +28,18 @@ constexpr uint32_t file_block_bytes(WeightType type) {
     case WeightType::kQ4_0: return 18;
     case WeightType::kQ4_1: return 20;
     case WeightType::kQ8_0: return 34;
+    case WeightType::kQ5_0: return 22;
+    case WeightType::kQ5_1: return 24;
+    case WeightType::kQ4_K: return 144;
+    case WeightType::kQ5_K: return 176;
+    case WeightType::kQ6_K: return 210;
   }
   return 0;
 }
 
-constexpr uint32_t code_bytes_at(WeightType type) {
-  return type == WeightType::kQ4_1 ? 4 : 2;
+// Where d stands in a block; the minimum follows it.
+constexpr uint32_t file_scale_at(WeightType type) {
+  return type == WeightType::kQ6_K ? 208 : 0;
 }
 
 bool finite_f16(const std::byte* p) {
@@ -44,58 +58,135 @@ bool finite_value(WeightType type, const std::byte* p) {
   return (u & kNonFinite) != kNonFinite;
 }
 
-// The 32 codes of a file block, 0..255, k ascending.
-void unpack_codes(WeightType type, const std::byte* block, uint8_t* codes) {
-  const std::byte* src = block + code_bytes_at(type);
-  if (type == WeightType::kQ8_0) {
-    for (uint32_t k = 0; k < kGroup; ++k) {
-      codes[k] = byte_at(src + k) ^ 0x80u;  // + 128 modulo 256
-    }
-    return;
+// One group of 32 of a file block.
+struct FileGroup {
+  uint8_t codes[kGroup];  // as stored in panels, k ascending
+  // K types: the factor of d and the one of m; Q6_K: of the two halves, as bits of an int8.
+  uint8_t factors[2];
+};
+
+void add_high_bits(uint32_t bits, uint8_t* codes) {
+  for (uint32_t i = 0; i < kGroup; ++i) {
+    codes[i] = static_cast<uint8_t>(codes[i] | (bits >> i & 1) << 4);
   }
+}
+
+void split_nibbles(const std::byte* src, uint8_t* codes) {
   for (uint32_t i = 0; i < kGroup / 2; ++i) {
     codes[i] = byte_at(src + i) & 15;
     codes[i + kGroup / 2] = byte_at(src + i) >> 4;
   }
 }
 
-void store_codes(WeightType type, const uint8_t* codes, uint32_t c, std::byte* unit) {
+// Q4_K and Q5_K: eight pairs of 6 bits in 12 bytes. The first four pairs lie in the low bits of
+// bytes 0-3 and 4-7; the others have their low four bits in bytes 8-11, their high two above the
+// first.
+void read_k_factors(const std::byte* packed, uint32_t g, uint8_t* factors) {
+  const auto at = [&](uint32_t i) { return uint32_t{byte_at(packed + i)}; };
+  const uint32_t sc = g < 4 ? at(g) & 63 : (at(g + 4) & 15) | (at(g - 4) >> 6) << 4;
+  const uint32_t mn = g < 4 ? at(g + 4) & 63 : at(g + 4) >> 4 | (at(g) >> 6) << 4;
+  factors[0] = static_cast<uint8_t>(sc);
+  factors[1] = static_cast<uint8_t>(mn);
+}
+
+void read_k_group(WeightType type, const std::byte* block, uint32_t g, FileGroup* out) {
+  read_k_factors(block + 4, g, out->factors);
+  const std::byte* high = block + 16;
+  const std::byte* low = block + (type == WeightType::kQ5_K ? 48 : 16) + g / 2 * kGroup;
+  for (uint32_t i = 0; i < kGroup; ++i) {
+    const uint32_t both = byte_at(low + i);
+    const uint32_t fifth = type == WeightType::kQ5_K ? byte_at(high + i) >> g & 1u : 0;
+    out->codes[i] = static_cast<uint8_t>((g % 2 == 0 ? both & 15 : both >> 4) | fifth << 4);
+  }
+}
+
+void read_q6_k_group(const std::byte* block, uint32_t g, FileGroup* out) {
+  const std::byte* low = block + g / 4 * 64 + g % 2 * kGroup;
+  const std::byte* high = block + 128 + g / 4 * kGroup;
+  for (uint32_t i = 0; i < kGroup; ++i) {
+    const uint32_t both = byte_at(low + i);
+    const uint32_t two = byte_at(high + i) >> (2 * (g % 4)) & 3u;
+    out->codes[i] = static_cast<uint8_t>((g % 4 < 2 ? both & 15 : both >> 4) | two << 4);
+  }
+  out->factors[0] = byte_at(block + 192 + 2 * g);
+  out->factors[1] = byte_at(block + 192 + 2 * g + 1);
+}
+
+void read_group(WeightType type, const std::byte* block, uint32_t g, FileGroup* out) {
+  switch (type) {
+    case WeightType::kQ4_0: split_nibbles(block + 2, out->codes); return;
+    case WeightType::kQ4_1: split_nibbles(block + 4, out->codes); return;
+    case WeightType::kQ5_0:
+      split_nibbles(block + 6, out->codes);
+      add_high_bits(load_u32(block + 2), out->codes);
+      return;
+    case WeightType::kQ5_1:
+      split_nibbles(block + 8, out->codes);
+      add_high_bits(load_u32(block + 4), out->codes);
+      return;
+    case WeightType::kQ6_K: read_q6_k_group(block, g, out); return;
+    case WeightType::kQ4_K:
+    case WeightType::kQ5_K: read_k_group(type, block, g, out); return;
+    default:
+      for (uint32_t k = 0; k < kGroup; ++k) {
+        out->codes[k] = byte_at(block + 2 + k) ^ 0x80u;  // + 128 modulo 256
+      }
+  }
+}
+
+void store_high_bits(WeightType type, const uint8_t* codes, uint32_t c, std::byte* group) {
+  uint32_t words[2] = {0, 0};
+  for (uint32_t k = 0; k < kGroup; ++k) {
+    const HighBitsPlace at = high_bits_place(type, k, c);
+    words[(at.byte - code_bytes(type)) / kHighBitBytes] |= uint32_t{codes[k]} >> 4 << at.shift;
+  }
+  for (uint32_t plane = 0; plane < high_bits(type); ++plane) {
+    std::memcpy(group + code_bytes(type) + plane * kHighBitBytes + 4 * c, words + plane, 4);
+  }
+}
+
+void store_group(WeightType type, const FileGroup& from, uint32_t c, std::byte* group) {
+  const uint8_t* codes = from.codes;
   if (type == WeightType::kQ8_0) {
     for (uint32_t z = 0; z < 8; ++z) {
-      std::memcpy(unit + code_byte(z, c), codes + 4 * z, 4);
+      std::memcpy(group + code_byte(z, c), codes + 4 * z, 4);
     }
     return;
   }
   for (uint32_t z = 0; z < 4; ++z) {
     uint8_t both[4];
     for (uint32_t i = 0; i < 4; ++i) {
-      both[i] = static_cast<uint8_t>(codes[8 * z + i] | codes[8 * z + 4 + i] << 4);
+      both[i] = static_cast<uint8_t>((codes[8 * z + i] & 15) | codes[8 * z + 4 + i] << 4);
     }
-    std::memcpy(unit + code_byte(z, c), both, 4);
+    std::memcpy(group + code_byte(z, c), both, 4);
+  }
+  store_high_bits(type, codes, c, group);
+  if (groups_per_unit(type) > 1) {
+    std::memcpy(group + group_scales_at(type) + c, from.factors, 1);
+    std::memcpy(group + group_scales_at(type) + kPanel + c, from.factors + 1, 1);
   }
 }
 
 // Column c of a panel; row = file bytes of that output row, or null for a missing column.
 bool pack_quantised_column(WeightType type, const std::byte* row, uint32_t k, uint32_t c,
                            std::byte* unit) {
-  const uint32_t scales_at = type == WeightType::kQ8_0 ? kCodes8Bytes : kCodes4Bytes;
-  uint8_t codes[kGroup];
-  std::memset(codes, code_offset(type), sizeof codes);
-  const uint16_t zero = 0;
+  static constexpr std::byte kNone[4] = {};
+  FileGroup group = {};
+  std::memset(group.codes, code_offset(type), sizeof group.codes);
   bool finite = true;
-  for (uint32_t g = 0; g < k / kGroup; ++g, unit += panel_unit_bytes(type)) {
-    const std::byte* block = row ? row + size_t{g} * file_block_bytes(type) : nullptr;
-    const void* d = block ? static_cast<const void*>(block) : &zero;
-    if (block) {
-      unpack_codes(type, block, codes);
-      finite = finite && finite_f16(block);
+  for (uint32_t u = 0; u < k / block_elements(type); ++u, unit += panel_unit_bytes(type)) {
+    const std::byte* block = row ? row + size_t{u} * file_block_bytes(type) : nullptr;
+    const std::byte* scales = block ? block + file_scale_at(type) : kNone;
+    for (uint32_t g = 0; g < groups_per_unit(type); ++g) {
+      if (block) {
+        read_group(type, block, g, &group);
+      }
+      store_group(type, group, c, unit + g * group_bytes(type));
     }
-    store_codes(type, codes, c, unit);
-    std::memcpy(unit + scales_at + 2 * c, d, 2);
-    if (type == WeightType::kQ4_1) {
-      finite = finite && (!block || finite_f16(block + 2));
-      const void* m = block ? static_cast<const void*>(block + 2) : &zero;
-      std::memcpy(unit + scales_at + kScalesBytes + 2 * c, m, 2);
+    finite = finite && finite_f16(scales) && (!has_minimum(type) || finite_f16(scales + 2));
+    std::memcpy(unit + unit_scales_at(type) + 2 * c, scales, 2);
+    if (has_minimum(type)) {
+      std::memcpy(unit + unit_scales_at(type) + kScalesBytes + 2 * c, scales + 2, 2);
     }
   }
   return finite;
@@ -119,10 +210,8 @@ bool pack_float_column(WeightType type, const std::byte* row, uint32_t k, uint32
 }  // namespace
 
 size_t file_row_bytes(WeightType type, uint32_t k) {
-  if (!is_quantised(type)) {
-    return size_t{k} * file_block_bytes(type);
-  }
-  return k % kGroup == 0 ? size_t{k / kGroup} * file_block_bytes(type) : 0;
+  const uint32_t block = block_elements(type);
+  return k % block == 0 ? size_t{k / block} * file_block_bytes(type) : 0;
 }
 
 size_t packed_bytes(WeightType type, uint32_t n, uint32_t k) {
@@ -152,12 +241,23 @@ float file_weight(WeightType type, const std::byte* file_rows, uint32_t k, uint3
   if (!is_quantised(type)) {
     return packed_float(type, at + size_t{col} * file_block_bytes(type), 0);
   }
-  at += size_t{col / kGroup} * file_block_bytes(type);
-  uint8_t codes[kGroup];
-  unpack_codes(type, at, codes);
-  const float code = static_cast<float>(int32_t{codes[col % kGroup]} - code_offset(type));
-  const float d = f16_to_float(load_u16(at));
-  return type == WeightType::kQ4_1 ? fma32(code, d, f16_to_float(load_u16(at + 2))) : code * d;
+  at += size_t{col / block_elements(type)} * file_block_bytes(type);
+  FileGroup group;
+  read_group(type, at, col % block_elements(type) / kGroup, &group);
+  const int32_t code = int32_t{group.codes[col % kGroup]} - code_offset(type);
+  const float d = f16_to_float(load_u16(at + file_scale_at(type)));
+  const float m = has_minimum(type) ? f16_to_float(load_u16(at + file_scale_at(type) + 2)) : 0.0f;
+  switch (type) {
+    case WeightType::kQ4_K:
+    case WeightType::kQ5_K:
+      return fma32(static_cast<float>(code), d * static_cast<float>(group.factors[0]),
+                   -(m * static_cast<float>(group.factors[1])));
+    case WeightType::kQ6_K:
+      return static_cast<float>(code * static_cast<int8_t>(group.factors[col % kGroup / 16])) * d;
+    default:
+      return has_minimum(type) ? fma32(static_cast<float>(code), d, m)
+                               : static_cast<float>(code) * d;
+  }
 }
 
 }  // namespace stet::kernels

@@ -1,6 +1,7 @@
 // Linears (C1), the definition. out[row][col] = sum over groups ascending, one accumulator:
 //   acc = fma(float(S), d*s, acc), with S = sum(code*q) - offset*A exact in int32;
-//   Q4_1 then acc = fma(t, m, acc);
+//   types with a minimum then acc = fma(t, m, acc); Q4_K, Q5_K: d = d*sc, m = -(dmin*mn);
+//   Q6_K: S = sc0*(S0 - 32*A0) + sc1*(S1 - 32*A1) over the two halves of 16 k;
 //   outlier channels ascending: acc = fma(xo, wo, acc); bias by a plain add; residual: out + that.
 // Float weights: acc = fma(x_k, w_k, acc), k ascending.
 // Columns are independent, so their order in the loops is free.
@@ -35,16 +36,20 @@ static inline void finish_panel(const LinearArgs& args, uint32_t row, uint32_t p
   }
 }
 
-static inline void decode_group(WeightType type, const std::byte* unit, int16_t (*codes)[kPanel],
-                                float* d, float* m) {
+// The 32 codes of a group, offset taken off and times the integer factor, and its scale and
+// minimum.
+static inline void decode_group(WeightType type, const std::byte* unit, uint32_t g,
+                                int16_t (*codes)[kPanel], float* d, float* m) {
+  const std::byte* group = unit + g * group_bytes(type);
   for (uint32_t k = 0; k < kGroup; ++k) {
     for (uint32_t c = 0; c < kPanel; ++c) {
-      codes[k][c] = packed_code(type, unit, k, c);
+      const int32_t code = packed_code(type, group, k, c) - code_offset(type);
+      codes[k][c] = static_cast<int16_t>(code * packed_factor(type, group, k, c));
     }
   }
   for (uint32_t c = 0; c < kPanel; ++c) {
-    d[c] = packed_scale(type, unit, c);
-    m[c] = type == WeightType::kQ4_1 ? packed_min(unit, c) : 0.0f;
+    d[c] = packed_scale(type, unit, g, c);
+    m[c] = has_minimum(type) ? packed_min(type, unit, g, c) : 0.0f;
   }
 }
 
@@ -57,15 +62,17 @@ static inline void quantised_block(const LinearArgs& args, uint32_t panel, uint3
   int16_t codes[kGroup][kPanel];
   float d[kPanel];
   float m[kPanel];
-  for (uint32_t g = 0; g < args.w->k / kGroup; ++g, unit += panel_unit_bytes(kType)) {
-    decode_group(kType, unit, codes, d, m);
+  for (uint32_t g = 0; g < args.w->k / kGroup; ++g) {
+    const uint32_t group = g % groups_per_unit(kType);
+    unit += g != 0 && group == 0 ? panel_unit_bytes(kType) : 0;
+    decode_group(kType, unit, group, codes, d, m);
     for (uint32_t r = 0; r < rows; ++r) {
       const size_t row = row0 + r;
       const int8_t* q = in.q + row * in.ldk + size_t{g} * kGroup;
       const size_t at = row * in.ldg + g;
       int32_t sum[kPanel];
       for (uint32_t c = 0; c < kPanel; ++c) {
-        sum[c] = -code_offset(kType) * in.a[at];
+        sum[c] = 0;
       }
       for (uint32_t k = 0; k < kGroup; ++k) {
         for (uint32_t c = 0; c < kPanel; ++c) {
@@ -74,7 +81,7 @@ static inline void quantised_block(const LinearArgs& args, uint32_t panel, uint3
       }
       for (uint32_t c = 0; c < kPanel; ++c) {
         acc[r][c] = fma32(static_cast<float>(sum[c]), d[c] * in.s[at], acc[r][c]);
-        if (kType == WeightType::kQ4_1) {
+        if (has_minimum(kType)) {
           acc[r][c] = fma32(in.t[at], m[c], acc[r][c]);
         }
       }
@@ -131,13 +138,17 @@ static inline void embed(const PackedMatrix& w, uint32_t token_id, float scale, 
     }
     return;
   }
-  for (uint32_t g = 0; g < w.k / kGroup; ++g, unit += panel_unit_bytes(w.type)) {
-    const float d = packed_scale(w.type, unit, c);
-    const float m = w.type == WeightType::kQ4_1 ? packed_min(unit, c) : 0.0f;
+  for (uint32_t g = 0; g < w.k / kGroup; ++g) {
+    const uint32_t in_unit = g % groups_per_unit(w.type);
+    unit += g != 0 && in_unit == 0 ? panel_unit_bytes(w.type) : 0;
+    const std::byte* group = unit + in_unit * group_bytes(w.type);
+    const float d = packed_scale(w.type, unit, in_unit, c);
     for (uint32_t k = 0; k < kGroup; ++k) {
-      const int32_t code = packed_code(w.type, unit, k, c) - code_offset(w.type);
-      const float exact = static_cast<float>(code) * d;  // 8 + 11 bits: exact
-      out[g * kGroup + k] = (w.type == WeightType::kQ4_1 ? exact + m : exact) * scale;
+      const int32_t code = packed_code(w.type, group, k, c) - code_offset(w.type);
+      // Exact but for Q6_K (14 + 11 bits), where this is the one rounding.
+      const float value = static_cast<float>(code * packed_factor(w.type, group, k, c)) * d;
+      out[g * kGroup + k] =
+          (has_minimum(w.type) ? value + packed_min(w.type, unit, in_unit, c) : value) * scale;
     }
   }
 }

@@ -50,6 +50,11 @@ std::string_view tensor_type_name(TensorType type) {
     case TensorType::kQ4_0: return "Q4_0";
     case TensorType::kQ4_1: return "Q4_1";
     case TensorType::kQ8_0: return "Q8_0";
+    case TensorType::kQ5_0: return "Q5_0";
+    case TensorType::kQ5_1: return "Q5_1";
+    case TensorType::kQ4_K: return "Q4_K";
+    case TensorType::kQ5_K: return "Q5_K";
+    case TensorType::kQ6_K: return "Q6_K";
   }
   return "unknown";
 }
@@ -62,6 +67,12 @@ BlockFormat block_format(TensorType type) {
     case TensorType::kQ4_0: return {32, 2 + 16};      // d; 32 codes of 4 bits
     case TensorType::kQ4_1: return {32, 2 + 2 + 16};  // d, m; 32 codes of 4 bits
     case TensorType::kQ8_0: return {32, 2 + 32};      // d; 32 codes of 8 bits
+    case TensorType::kQ5_0: return {32, 2 + 4 + 16};
+    case TensorType::kQ5_1: return {32, 2 + 2 + 4 + 16};
+    // Eight groups with 6-bit scales and minima; Q6_K sixteen with 8-bit scales.
+    case TensorType::kQ4_K: return {256, 2 + 2 + 12 + 128};
+    case TensorType::kQ5_K: return {256, 2 + 2 + 12 + 32 + 128};
+    case TensorType::kQ6_K: return {256, 128 + 64 + 16 + 2};
   }
   return {};
 }

@@ -26,6 +26,11 @@ WeightType weight_type(TensorType type) {
     case TensorType::kQ4_0: return WeightType::kQ4_0;
     case TensorType::kQ4_1: return WeightType::kQ4_1;
     case TensorType::kQ8_0: return WeightType::kQ8_0;
+    case TensorType::kQ5_0: return WeightType::kQ5_0;
+    case TensorType::kQ5_1: return WeightType::kQ5_1;
+    case TensorType::kQ4_K: return WeightType::kQ4_K;
+    case TensorType::kQ5_K: return WeightType::kQ5_K;
+    case TensorType::kQ6_K: return WeightType::kQ6_K;
   }
   return WeightType::kF32;
 }

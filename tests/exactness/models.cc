@@ -44,6 +44,16 @@ const std::map<std::string, testing::TinyModelSpec>& specs() {
         .head_dim = 32,
         .weight_type = TensorType::kQ8_0}},
       {"gemma3_q4_1", {.arch = "gemma3", .seed = 6}},
+      // As in Q4_K_M files: most matrices Q4_K, the embedding and the head Q6_K.
+      {"llama_q4_k",
+       {.arch = "llama",
+        .seed = 7,
+        .num_layers = 1,
+        .width = 256,
+        .ffn = 256,
+        .head_dim = 64,
+        .weight_type = TensorType::kQ4_K,
+        .embedding_type = TensorType::kQ6_K}},
   };
   return all;
 }

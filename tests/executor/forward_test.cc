@@ -23,8 +23,17 @@ std::vector<Case> cases() {
                             {"bf16", TensorType::kBF16},
                             {"q4_0", TensorType::kQ4_0},
                             {"q4_1", TensorType::kQ4_1},
-                            {"q8_0", TensorType::kQ8_0}}) {
+                            {"q8_0", TensorType::kQ8_0},
+                            {"q5_0", TensorType::kQ5_0},
+                            {"q5_1", TensorType::kQ5_1},
+                            {"q4_k", TensorType::kQ4_K},
+                            {"q5_k", TensorType::kQ5_K},
+                            {"q6_k", TensorType::kQ6_K}}) {
     Case c{std::string("llama_") + name, {}, 70};
+    if (formats::block_format(type).elements == 256) {
+      c.spec.width = c.spec.ffn = 256;
+      c.spec.head_dim = 64;
+    }
     c.spec.weight_type = type;
     c.spec.embedding_type = type;
     all.push_back(c);

@@ -99,28 +99,92 @@ uint16_t u16(const std::byte* p) {
   return v;
 }
 
-// One block of 32 weights: signed codes, scale, minimum (0 without one).
+// A group of 32 weights: codes without offset, times their integer factor; scale, minimum (0
+// without one).
 struct Block {
   int codes[32];
   float d, m;
 };
-Block read_block(TensorType type, const std::byte* p) {
+
+int byte_value(const std::byte* p) {
+  return static_cast<int>(*p);
+}
+
+bool is_super(TensorType type) {
+  return formats::block_format(type).elements == 256;
+}
+
+// Element i (0..255) of a Q6_K block.
+int q6_k_code(const std::byte* p, int i) {
+  const int half = i / 128, in_half = i % 128;
+  const int low = byte_value(p + half * 64 + in_half % 64);
+  const int high = byte_value(p + 128 + half * 32 + in_half % 32);
+  const int code = (in_half < 64 ? low & 15 : low >> 4) | (high >> in_half / 32 * 2 & 3) << 4;
+  return (code - 32) * static_cast<int8_t>(byte_value(p + 192 + i / 16));
+}
+
+// The 6-bit factor i (0..7 scales, 8..15 minima) of Q4_K and Q5_K.
+int k_factor(const std::byte* p, int i) {
+  const int g = i % 8;
+  if (g < 4) {
+    return byte_value(p + 4 + (i < 8 ? 0 : 4) + g) & 63;
+  }
+  const int low = byte_value(p + 4 + 8 + g - 4);
+  const int high = byte_value(p + 4 + (i < 8 ? 0 : 4) + g - 4) >> 6;
+  return (i < 8 ? low & 15 : low >> 4) | high << 4;
+}
+
+// Group g of the row that begins at p.
+Block read_super_group(TensorType type, const std::byte* row, uint64_t g) {
+  const std::byte* p = row + g / 8 * formats::block_format(type).bytes;
+  const int in_block = static_cast<int>(g % 8);
+  Block b{};
+  if (type == TensorType::kQ6_K) {
+    b.d = f16_value(u16(p + 208));
+  } else {
+    b.d = f16_value(u16(p)) * static_cast<float>(k_factor(p, in_block));
+    b.m = -(f16_value(u16(p + 2)) * static_cast<float>(k_factor(p, 8 + in_block)));
+  }
+  for (int i = 0; i < 32; ++i) {
+    if (type == TensorType::kQ6_K) {
+      b.codes[i] = q6_k_code(p, in_block * 32 + i);
+      continue;
+    }
+    const int low = byte_value(p + (type == TensorType::kQ5_K ? 48 : 16) + in_block / 2 * 32 + i);
+    const int fifth = type == TensorType::kQ5_K ? byte_value(p + 16 + i) >> in_block & 1 : 0;
+    b.codes[i] = (in_block % 2 == 0 ? low & 15 : low >> 4) + 16 * fifth;
+  }
+  return b;
+}
+
+Block read_group(TensorType type, const std::byte* row, uint64_t g) {
+  if (is_super(type)) {
+    return read_super_group(type, row, g);
+  }
+  const std::byte* p = row + g * formats::block_format(type).bytes;
   Block b{};
   b.d = f16_value(u16(p));
-  const std::byte* codes = p + 2;
-  if (type == TensorType::kQ4_1) {
-    b.m = f16_value(u16(p + 2));
-    codes = p + 4;
-  }
+  const bool minimum = type == TensorType::kQ4_1 || type == TensorType::kQ5_1;
+  const bool five = type == TensorType::kQ5_0 || type == TensorType::kQ5_1;
+  b.m = minimum ? f16_value(u16(p + 2)) : 0.0f;
+  const std::byte* fifths = p + (minimum ? 4 : 2);
+  const std::byte* codes = fifths + (five ? 4 : 0);
+  const int offset = type == TensorType::kQ4_0 ? 8 : type == TensorType::kQ5_0 ? 16 : 0;
   for (int i = 0; i < 32; ++i) {
     if (type == TensorType::kQ8_0) {
       b.codes[i] = static_cast<int8_t>(codes[i]);
-    } else {
-      const int byte = static_cast<int>(codes[i % 16]);
-      b.codes[i] = (i < 16 ? byte & 15 : byte >> 4) - (type == TensorType::kQ4_0 ? 8 : 0);
+      continue;
     }
+    const int both = byte_value(codes + i % 16);
+    const int fifth = five ? byte_value(fifths + i / 8) >> i % 8 & 1 : 0;
+    b.codes[i] = (i < 16 ? both & 15 : both >> 4) + 16 * fifth - offset;
   }
   return b;
+}
+
+bool has_minimum(TensorType type) {
+  return type == TensorType::kQ4_1 || type == TensorType::kQ5_1 || type == TensorType::kQ4_K ||
+         type == TensorType::kQ5_K;
 }
 
 bool is_float(TensorType type) {
@@ -150,7 +214,8 @@ float NaiveModel::weight(const formats::TensorInfo& tensor, uint32_t row, uint32
     case TensorType::kBF16: return bf16_value(u16(data + at * 2));
     default: {
       const formats::BlockFormat format = formats::block_format(tensor.type);
-      const Block b = read_block(tensor.type, data + (row * k / 32 + col / 32) * format.bytes);
+      const Block b =
+          read_group(tensor.type, data + row * (k / format.elements) * format.bytes, col / 32);
       // The exact real number, rounded once.
       return static_cast<float>(double{b.d} * b.codes[col % 32] + double{b.m});
     }
@@ -168,7 +233,7 @@ NaiveModel::Row NaiveModel::linear(const std::string& name, const Row& x) const 
       groups.push_back(quantise(x.data() + g * 32));
     }
   }
-  const uint32_t block_bytes = formats::block_format(tensor->type).bytes;
+  const formats::BlockFormat format = formats::block_format(tensor->type);
   for (uint32_t row = 0; row < n; ++row) {
     float acc = 0.0f;
     if (is_float(tensor->type)) {
@@ -177,14 +242,15 @@ NaiveModel::Row NaiveModel::linear(const std::string& name, const Row& x) const 
       }
     } else {
       for (uint32_t g = 0; g < k / 32; ++g) {
-        const Block b = read_block(
-            tensor->type, tensor->bytes.data() + (uint64_t{row} * k / 32 + g) * block_bytes);
+        const Block b = read_group(
+            tensor->type,
+            tensor->bytes.data() + uint64_t{row} * (k / format.elements) * format.bytes, g);
         int sum = 0;
         for (int i = 0; i < 32; ++i) {
           sum += b.codes[i] * groups[g].codes[i];
         }
         acc = std::fma(static_cast<float>(sum), b.d * groups[g].scale, acc);
-        if (tensor->type == TensorType::kQ4_1) {
+        if (has_minimum(tensor->type)) {
           acc = std::fma(groups[g].offset, b.m, acc);
         }
       }

@@ -183,9 +183,11 @@ TEST(Gguf, DimensionsAreOneToFourAndAtLeastOne) {
 TEST(Gguf, UnsupportedTypesAreNamed) {
   const GgufFile file = small_writer().build();
   const std::string at = std::to_string(file.field("tensor type of first").offset);
-  EXPECT_EQ(refusal_of(file, "tensor type of first", 12),
-            "tensor 'first' (offset " + at +
-                "): type Q4_K (12) is not supported; supported: F32 F16 BF16 Q4_0 Q4_1 Q8_0");
+  EXPECT_EQ(
+      refusal_of(file, "tensor type of first", 11),
+      "tensor 'first' (offset " + at +
+          "): type Q3_K (11) is not supported; supported: F32 F16 BF16 Q4_0 Q4_1 Q8_0 Q5_0 Q5_1 "
+          "Q4_K Q5_K Q6_K");
   EXPECT_THAT(refusal_of(file, "tensor type of first", 999), HasSubstr("type unknown (999)"));
 }
 
@@ -234,7 +236,7 @@ TEST(Gguf, DecodedMetadataStaysWithinItsBudget) {
 
 TEST(Gguf, NamesInMessagesAreOneLineOfPrintableText) {
   GgufWriter writer;
-  writer.add_tensor("evil\nname\x1b" + std::string(500, 'x'), {1}, static_cast<TensorType>(12),
+  writer.add_tensor("evil\nname\x1b" + std::string(500, 'x'), {1}, static_cast<TensorType>(11),
                     counting_bytes(4));
   const std::string message = refusal(writer.build().bytes);
   EXPECT_THAT(message, AllOf(HasSubstr("evil\\x0aname\\x1b"), HasSubstr("xxx...")));

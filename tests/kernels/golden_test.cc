@@ -28,17 +28,18 @@ class Digest {
   uint64_t state_ = 0xCBF29CE484222325u;
 };
 
-void digest_linears(const KernelTable& table, Digest* digest) {
+// Types [first, end).
+void digest_linears(const KernelTable& table, WeightType first, int end, uint32_t k,
+                    Digest* digest) {
   Rng rng(61);
-  for (int type = 0; type < kNumWeightTypes; ++type) {
-    const test::Weights w =
-        test::make_weights(rng, static_cast<WeightType>(type), 64, 192, 2, true);
-    const test::OutlierList outliers(rng, 192, 2);
-    test::Rows in(7, 192);
+  for (int type = static_cast<int>(first); type < end; ++type) {
+    const test::Weights w = test::make_weights(rng, static_cast<WeightType>(type), 64, k, 2, true);
+    const test::OutlierList outliers(rng, k, 2);
+    test::Rows in(7, k);
     for (uint32_t r = 0; r < 7; ++r) {
-      const Buffer<float> gate = test::floats(rng, 192);
-      Buffer<float> up = test::floats(rng, 192);
-      table.rms_norm(up.data(), gate.data(), 192, 1e-5f, up.data());
+      const Buffer<float> gate = test::floats(rng, k);
+      Buffer<float> up = test::floats(rng, k);
+      table.rms_norm(up.data(), gate.data(), k, 1e-5f, up.data());
       table.gate_quantise(r % 2 ? GateKind::kSilu : GateKind::kGeluTanh, gate.data(), up.data(),
                           outliers.view(), in.view(), r);
     }
@@ -104,11 +105,13 @@ void digest_logits(const KernelTable& table, Digest* digest) {
 TEST(Golden, BitsAreThoseOfTheContractVersion) {
   set_float_environment();
   for (const KernelTable* table : test::runnable_tables()) {
-    Digest linears, attention, logits;
-    digest_linears(*table, &linears);
+    Digest linears, more_linears, attention, logits;
+    digest_linears(*table, WeightType::kF32, static_cast<int>(WeightType::kQ5_0), 192, &linears);
+    digest_linears(*table, WeightType::kQ5_0, kNumWeightTypes, 512, &more_linears);
     digest_attention(*table, &attention);
     digest_logits(*table, &logits);
     EXPECT_EQ(linears.value(), 0x3CD7A300255D75C9u) << table->name;
+    EXPECT_EQ(more_linears.value(), 0xFA654EF9E57F7141u) << table->name;
     EXPECT_EQ(attention.value(), 0x57A374EF80321BC1u) << table->name;
     EXPECT_EQ(logits.value(), 0x95ADEECB4BD34602u) << table->name;
   }

@@ -119,9 +119,16 @@ template <class A, class B>
 }
 
 inline const char* type_name(WeightType type) {
-  static const char* const kNames[] = {"F32", "F16", "BF16", "Q4_0", "Q4_1", "Q8_0"};
+  static const char* const kNames[] = {"F32",  "F16",  "BF16", "Q4_0", "Q4_1", "Q8_0",
+                                       "Q5_0", "Q5_1", "Q4_K", "Q5_K", "Q6_K"};
   return kNames[static_cast<int>(type)];
 }
+
+inline constexpr WeightType kAllTypes[] = {WeightType::kF32,  WeightType::kF16,  WeightType::kBF16,
+                                           WeightType::kQ4_0, WeightType::kQ4_1, WeightType::kQ8_0,
+                                           WeightType::kQ5_0, WeightType::kQ5_1, WeightType::kQ4_K,
+                                           WeightType::kQ5_K, WeightType::kQ6_K};
+static_assert(std::size(kAllTypes) == kNumWeightTypes);
 
 // A weight matrix as a GGUF file holds it, and packed.
 struct Weights {
@@ -136,6 +143,7 @@ inline void put_u16(std::byte* p, uint16_t v) {
   std::memcpy(p, &v, 2);
 }
 
+// Random bytes with finite scales.
 inline void fill_file_block(Rng& rng, WeightType type, std::byte* p) {
   const float d = rng.normal() * 0.02f;
   const float m = rng.normal() * 0.1f;
@@ -146,14 +154,15 @@ inline void fill_file_block(Rng& rng, WeightType type, std::byte* p) {
     case WeightType::kBF16: put_u16(p, float_to_bf16(w)); return;
     default: break;
   }
-  put_u16(p, float_to_f16(d));
-  std::byte* codes = p + 2;
-  if (type == WeightType::kQ4_1) {
-    put_u16(p + 2, float_to_f16(m));
-    codes = p + 4;
+  const size_t block = file_row_bytes(type, block_elements(type));
+  std::byte* scales = p + (type == WeightType::kQ6_K ? block - 2 : 0);
+  put_u16(scales, float_to_f16(d));
+  if (has_minimum(type)) {
+    put_u16(scales + 2, float_to_f16(m));
   }
-  for (int i = 0; i < (type == WeightType::kQ8_0 ? 32 : 16); ++i) {
-    codes[i] = static_cast<std::byte>(rng.next());
+  const size_t begin = type == WeightType::kQ6_K ? 0 : has_minimum(type) ? 4 : 2;
+  for (size_t i = begin; i < (type == WeightType::kQ6_K ? block - 2 : block); ++i) {
+    p[i] = static_cast<std::byte>(rng.next());
   }
 }
 
@@ -161,7 +170,7 @@ inline Weights make_weights(Rng& rng, WeightType type, uint32_t n, uint32_t k,
                             uint32_t outliers = 0, bool bias = false) {
   Weights w;
   w.file.resize(n * file_row_bytes(type, k));
-  const size_t block = file_row_bytes(type, kGroup) / (is_quantised(type) ? 1 : kGroup);
+  const size_t block = file_row_bytes(type, block_elements(type));
   for (size_t at = 0; at < w.file.size(); at += block) {
     fill_file_block(rng, type, w.file.data() + at);
   }

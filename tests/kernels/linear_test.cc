@@ -8,12 +8,11 @@ namespace {
 using test::Buffer;
 using test::Rng;
 
-constexpr WeightType kTypes[] = {WeightType::kF32,  WeightType::kF16,  WeightType::kBF16,
-                                 WeightType::kQ4_0, WeightType::kQ4_1, WeightType::kQ8_0};
-
 class Linear : public ::testing::TestWithParam<WeightType> {
  protected:
   void SetUp() override { set_float_environment(); }
+  // The next length of rows that this type has.
+  static uint32_t fit(uint32_t k) { return round_up(k, block_elements(GetParam())); }
 };
 
 struct Case {
@@ -55,7 +54,8 @@ TEST_P(Linear, EveryTableGivesTheBitsOfTheDefinition) {
                         {1, 64, 0, true, true},
                         {97, 544, 8, true, true}};
   Rng rng(static_cast<uint64_t>(GetParam()));
-  for (const Case& c : cases) {
+  for (Case c : cases) {
+    c.k = fit(c.k);
     const test::Weights w = test::make_weights(rng, GetParam(), c.n, c.k, c.outliers, c.bias);
     const test::OutlierList outliers(rng, c.k, c.outliers);
     for (const uint32_t rows : {1u, 2u, 3u, 4u, 5u, 6u, 7u, 8u, 15u, 16u, 17u, 33u, 64u}) {
@@ -99,7 +99,7 @@ TEST(LinearFloat, AnyKWorks) {
 
 TEST_P(Linear, ARowDoesNotDependOnItsCompany) {
   Rng rng(8);
-  const uint32_t k = 320;
+  const uint32_t k = fit(320);
   const test::Weights w = test::make_weights(rng, GetParam(), 64, k);
   test::Rows in(13, k);
   fill_rows(rng, &in, 13, test::Shape::kHeavy, {});
@@ -122,8 +122,9 @@ TEST_P(Linear, ARowDoesNotDependOnItsCompany) {
 
 TEST_P(Linear, PrefetchOfForeignBytesChangesNothing) {
   Rng rng(9);
-  const test::Weights w = test::make_weights(rng, GetParam(), 64, 128);
-  test::Rows in(14, 128);
+  const uint32_t k = fit(128);
+  const test::Weights w = test::make_weights(rng, GetParam(), 64, k);
+  test::Rows in(14, k);
   fill_rows(rng, &in, 14, test::Shape::kNormal, {});
   std::vector<std::byte> foreign(3 * 1000);
   const std::byte* runs[] = {foreign.data(), foreign.data() + 1000, foreign.data() + 2000};
@@ -145,7 +146,7 @@ TEST_P(Linear, PrefetchOfForeignBytesChangesNothing) {
 TEST_P(Linear, OracleInFp64OverFileBytesAgreesWithinTheBound) {
   Rng rng(10);
   const uint32_t n = 45;
-  const uint32_t k = 576;
+  const uint32_t k = fit(576);
   const uint32_t num_outliers = is_quantised(GetParam()) ? 3 : 0;
   test::Weights w = test::make_weights(rng, GetParam(), n, k, num_outliers, true);
   const test::OutlierList outliers(rng, k, num_outliers);
@@ -172,11 +173,12 @@ TEST_P(Linear, OracleInFp64OverFileBytesAgreesWithinTheBound) {
           const double term = x * file_weight(GetParam(), w.file.data(), k, col, i);
           sum += term;
           magnitude += std::fabs(term);
-          if (GetParam() ==
-              WeightType::kQ4_1) {  // its two terms round apart and may be larger than their sum
-            const std::byte* block =
-                w.file.data() + col * file_row_bytes(GetParam(), k) + i / kGroup * 20;
-            magnitude += 2 * std::fabs(x * f16_to_float(load_u16(block + 2)));
+          if (has_minimum(GetParam())) {  // two terms round apart and may exceed their sum
+            const size_t block_bytes = file_row_bytes(GetParam(), block_elements(GetParam()));
+            const std::byte* block = w.file.data() + col * file_row_bytes(GetParam(), k) +
+                                     i / block_elements(GetParam()) * block_bytes;
+            const double factor = block_elements(GetParam()) == kSuperBlock ? 63 : 1;
+            magnitude += 2 * std::fabs(x * factor * f16_to_float(load_u16(block + 2)));
           }
         }
         const double terms = is_quantised(GetParam()) ? 2.0 * k / kGroup + num_outliers : k;
@@ -187,7 +189,7 @@ TEST_P(Linear, OracleInFp64OverFileBytesAgreesWithinTheBound) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Types, Linear, ::testing::ValuesIn(kTypes),
+INSTANTIATE_TEST_SUITE_P(Types, Linear, ::testing::ValuesIn(test::kAllTypes),
                          [](const auto& param) { return test::type_name(param.param); });
 
 }  // namespace

@@ -27,6 +27,9 @@ constexpr std::pair<TensorType, WeightType> kTypes[] = {
     {TensorType::kF32, WeightType::kF32},   {TensorType::kF16, WeightType::kF16},
     {TensorType::kBF16, WeightType::kBF16}, {TensorType::kQ4_0, WeightType::kQ4_0},
     {TensorType::kQ4_1, WeightType::kQ4_1}, {TensorType::kQ8_0, WeightType::kQ8_0},
+    {TensorType::kQ5_0, WeightType::kQ5_0}, {TensorType::kQ5_1, WeightType::kQ5_1},
+    {TensorType::kQ4_K, WeightType::kQ4_K}, {TensorType::kQ5_K, WeightType::kQ5_K},
+    {TensorType::kQ6_K, WeightType::kQ6_K},
 };
 
 // The panels of `matrix` are those of the file's tensor, packed in one piece.
@@ -77,6 +80,10 @@ TEST(Load, EveryWeightOfEveryTypeArrivesInItsPlace) {
       TinyModelSpec spec;
       spec.arch = arch;
       spec.weight_type = file_type;
+      if (formats::block_format(file_type).elements == 256) {
+        spec.width = spec.ffn = 256;
+        spec.head_dim = 64;
+      }
       spec.embedding_type = file_type;
       const std::vector<std::byte> bytes = make_tiny_gguf(spec);
       const TensorIndex index = formats::parse_gguf(bytes).value();

@@ -38,14 +38,19 @@ int code_of(float value, float scale, float offset, int least, int most) {
              : std::clamp(static_cast<int>(std::lrint((value - offset) / scale)), least, most);
 }
 
+// The element of largest magnitude.
+float extreme_of(std::span<const float> values) {
+  float extreme = 0.0f;
+  for (float value : values) {
+    extreme = std::fabs(value) > std::fabs(extreme) ? value : extreme;
+  }
+  return extreme;
+}
+
 // value = (code - 8) * d, the element of largest magnitude gets code 0 or its mirror 16 clamped
 // to 15.
 void append_q4_0(std::vector<std::byte>* out, std::span<const float> block) {
-  float extreme = 0.0f;
-  for (float value : block) {
-    extreme = std::fabs(value) > std::fabs(extreme) ? value : extreme;
-  }
-  const uint16_t d = float_to_f16(extreme / -8.0f);
+  const uint16_t d = float_to_f16(extreme_of(block) / -8.0f);
   int codes[kBlock];
   for (size_t i = 0; i < kBlock; ++i) {
     codes[i] = code_of(block[i], f16_to_float(d), 0.0f, -8, 7) + 8;
@@ -79,6 +84,158 @@ void append_q8_0(std::vector<std::byte>* out, std::span<const float> block) {
   for (float value : block) {
     out->push_back(static_cast<std::byte>(code_of(value, f16_to_float(d), 0.0f, -127, 127) & 255));
   }
+}
+
+// Codes 0..31: the fifth bits as 32 bits, then the nibbles.
+void append_fifths_and_nibbles(std::vector<std::byte>* out, std::span<int> codes) {
+  uint32_t fifths = 0;
+  for (size_t i = 0; i < kBlock; ++i) {
+    fifths |= static_cast<uint32_t>(codes[i] >> 4) << i;
+    codes[i] &= 15;
+  }
+  append_u16(out, static_cast<uint16_t>(fifths));
+  append_u16(out, static_cast<uint16_t>(fifths >> 16));
+  append_nibbles(out, codes);
+}
+
+// value = (code - 16) * d, as Q4_0.
+void append_q5_0(std::vector<std::byte>* out, std::span<const float> block) {
+  const uint16_t d = float_to_f16(extreme_of(block) / -16.0f);
+  int codes[kBlock];
+  for (size_t i = 0; i < kBlock; ++i) {
+    codes[i] = code_of(block[i], f16_to_float(d), 0.0f, -16, 15) + 16;
+  }
+  append_u16(out, d);
+  append_fifths_and_nibbles(out, codes);
+}
+
+// value = code * d + m.
+void append_q5_1(std::vector<std::byte>* out, std::span<const float> block) {
+  const auto [least, most] = std::minmax_element(block.begin(), block.end());
+  const uint16_t d = float_to_f16((*most - *least) / 31.0f);
+  const uint16_t m = float_to_f16(*least);
+  int codes[kBlock];
+  for (size_t i = 0; i < kBlock; ++i) {
+    codes[i] = code_of(block[i], f16_to_float(d), f16_to_float(m), 0, 31);
+  }
+  append_u16(out, d);
+  append_u16(out, m);
+  append_fifths_and_nibbles(out, codes);
+}
+
+constexpr size_t kSuperBlock = 256;
+constexpr size_t kGroups = kSuperBlock / kBlock;
+
+// Q4_K and Q5_K: value = d * sc * code - dmin * mn, sc and mn of 6 bits per group of 32.
+struct KBlock {
+  uint16_t d = 0, dmin = 0;
+  int sc[kGroups] = {}, mn[kGroups] = {};
+  int codes[kSuperBlock] = {};
+};
+
+KBlock k_block(std::span<const float> values, int most_code) {
+  KBlock b;
+  float scale[kGroups], least[kGroups];
+  float max_scale = 0.0f, max_least = 0.0f;
+  for (size_t g = 0; g < kGroups; ++g) {
+    const auto group = values.subspan(g * kBlock, kBlock);
+    const auto [lo, hi] = std::minmax_element(group.begin(), group.end());
+    least[g] = std::max(0.0f, -*lo);
+    scale[g] = std::max(0.0f, *hi + least[g]) / static_cast<float>(most_code);
+    max_scale = std::max(max_scale, scale[g]);
+    max_least = std::max(max_least, least[g]);
+  }
+  b.d = float_to_f16(max_scale / 63.0f);
+  b.dmin = float_to_f16(max_least / 63.0f);
+  for (size_t g = 0; g < kGroups; ++g) {
+    b.sc[g] = code_of(scale[g], f16_to_float(b.d), 0.0f, 0, 63);
+    b.mn[g] = code_of(least[g], f16_to_float(b.dmin), 0.0f, 0, 63);
+    for (size_t i = g * kBlock; i < (g + 1) * kBlock; ++i) {
+      b.codes[i] = code_of(values[i], f16_to_float(b.d) * static_cast<float>(b.sc[g]),
+                           -f16_to_float(b.dmin) * static_cast<float>(b.mn[g]), 0, most_code);
+    }
+  }
+  return b;
+}
+
+void append_k_head(std::vector<std::byte>* out, const KBlock& b) {
+  append_u16(out, b.d);
+  append_u16(out, b.dmin);
+  for (size_t g = 0; g < 4; ++g) {
+    out->push_back(static_cast<std::byte>(b.sc[g] | b.sc[g + 4] >> 4 << 6));
+  }
+  for (size_t g = 0; g < 4; ++g) {
+    out->push_back(static_cast<std::byte>(b.mn[g] | b.mn[g + 4] >> 4 << 6));
+  }
+  for (size_t g = 4; g < kGroups; ++g) {
+    out->push_back(static_cast<std::byte>((b.sc[g] & 15) | (b.mn[g] & 15) << 4));
+  }
+}
+
+// Two groups in 32 bytes.
+void append_k_nibbles(std::vector<std::byte>* out, const KBlock& b) {
+  for (size_t g = 0; g < kGroups; g += 2) {
+    for (size_t i = g * kBlock; i < (g + 1) * kBlock; ++i) {
+      out->push_back(static_cast<std::byte>((b.codes[i] & 15) | (b.codes[i + kBlock] & 15) << 4));
+    }
+  }
+}
+
+void append_q4_k(std::vector<std::byte>* out, std::span<const float> values) {
+  const KBlock b = k_block(values, 15);
+  append_k_head(out, b);
+  append_k_nibbles(out, b);
+}
+
+void append_q5_k(std::vector<std::byte>* out, std::span<const float> values) {
+  const KBlock b = k_block(values, 31);
+  append_k_head(out, b);
+  for (size_t i = 0; i < kBlock; ++i) {
+    int bits = 0;
+    for (size_t g = 0; g < kGroups; ++g) {
+      bits |= b.codes[g * kBlock + i] >> 4 << g;
+    }
+    out->push_back(static_cast<std::byte>(bits));
+  }
+  append_k_nibbles(out, b);
+}
+
+// value = d * sc * (code - 32), sc of 8 bits with a sign per 16 elements.
+void append_q6_k(std::vector<std::byte>* out, std::span<const float> values) {
+  constexpr size_t kHalf = 16;
+  float scale[kSuperBlock / kHalf];
+  float max_scale = 0.0f;
+  for (size_t h = 0; h < std::size(scale); ++h) {
+    scale[h] = extreme_of(values.subspan(h * kHalf, kHalf)) / -32.0f;
+    max_scale = std::max(max_scale, std::fabs(scale[h]));
+  }
+  const uint16_t d = float_to_f16(max_scale / 127.0f);
+  int sc[std::size(scale)];
+  int codes[kSuperBlock];
+  for (size_t h = 0; h < std::size(scale); ++h) {
+    sc[h] = code_of(scale[h], f16_to_float(d), 0.0f, -127, 127);
+    for (size_t i = h * kHalf; i < (h + 1) * kHalf; ++i) {
+      codes[i] =
+          code_of(values[i], f16_to_float(d) * static_cast<float>(sc[h]), 0.0f, -32, 31) + 32;
+    }
+  }
+  // Halves of 128: byte i of the low part has elements i and i + 64, byte i of the high part the
+  // elements i, i + 32, i + 64, i + 96.
+  for (size_t half = 0; half < kSuperBlock; half += 128) {
+    for (size_t i = half; i < half + 64; ++i) {
+      out->push_back(static_cast<std::byte>((codes[i] & 15) | (codes[i + 64] & 15) << 4));
+    }
+  }
+  for (size_t half = 0; half < kSuperBlock; half += 128) {
+    for (size_t i = half; i < half + 32; ++i) {
+      out->push_back(static_cast<std::byte>(codes[i] >> 4 | codes[i + 32] >> 4 << 2 |
+                                            codes[i + 64] >> 4 << 4 | codes[i + 96] >> 4 << 6));
+    }
+  }
+  for (int factor : sc) {
+    out->push_back(static_cast<std::byte>(factor & 255));
+  }
+  append_u16(out, d);
 }
 
 }  // namespace
@@ -123,14 +280,18 @@ std::vector<std::byte> quantise(formats::TensorType type, std::span<const float>
     }
     return out;
   }
-  for (size_t i = 0; i < values.size(); i += kBlock) {
-    const auto block = values.subspan(i, kBlock);
-    if (type == TensorType::kQ4_0) {
-      append_q4_0(&out, block);
-    } else if (type == TensorType::kQ4_1) {
-      append_q4_1(&out, block);
-    } else {
-      append_q8_0(&out, block);
+  const size_t elements = formats::block_format(type).elements;
+  for (size_t i = 0; i < values.size(); i += elements) {
+    const auto block = values.subspan(i, elements);
+    switch (type) {
+      case TensorType::kQ4_0: append_q4_0(&out, block); break;
+      case TensorType::kQ4_1: append_q4_1(&out, block); break;
+      case TensorType::kQ5_0: append_q5_0(&out, block); break;
+      case TensorType::kQ5_1: append_q5_1(&out, block); break;
+      case TensorType::kQ4_K: append_q4_k(&out, block); break;
+      case TensorType::kQ5_K: append_q5_k(&out, block); break;
+      case TensorType::kQ6_K: append_q6_k(&out, block); break;
+      default: append_q8_0(&out, block); break;
     }
   }
   return out;

@@ -120,8 +120,10 @@ void linear_k_split(const LinearArgs& args) {
     const std::byte* base = w.panels + panel * panel_bytes(w.type, w.k);
     for (uint32_t row = 0; row < args.num_rows; ++row) {
       float acc[2][kPanel] = {};
-      for (uint32_t u = 0; u < units; ++u) {
-        const std::byte* unit = base + size_t{u} * panel_unit_bytes(w.type);
+      for (uint32_t u = 0; u < units; ++u) {  // groups, or single k
+        const uint32_t per_unit = groups_per_unit(w.type);
+        const std::byte* unit = base + size_t{u / per_unit} * panel_unit_bytes(w.type);
+        const std::byte* group = unit + u % per_unit * group_bytes(w.type);
         const size_t at = size_t{row} * args.in.ldg + u;
         for (uint32_t c = 0; c < kPanel; ++c) {
           float& a = acc[u >= units / 2][c];
@@ -129,14 +131,16 @@ void linear_k_split(const LinearArgs& args) {
             a = fma32(args.in.x[size_t{row} * args.in.ldk + u], packed_float(w.type, unit, c), a);
             continue;
           }
-          int32_t sum = -code_offset(w.type) * args.in.a[at];
+          int32_t sum = 0;
           for (uint32_t k = 0; k < kGroup; ++k) {
-            sum += packed_code(w.type, unit, k, c) *
+            const int32_t code = packed_code(w.type, group, k, c) - code_offset(w.type);
+            sum += code * packed_factor(w.type, group, k, c) *
                    args.in.q[size_t{row} * args.in.ldk + u * kGroup + k];
           }
-          a = fma32(static_cast<float>(sum), packed_scale(w.type, unit, c) * args.in.s[at], a);
-          if (w.type == WeightType::kQ4_1) {
-            a = fma32(args.in.t[at], packed_min(unit, c), a);
+          const float d = packed_scale(w.type, unit, u % per_unit, c);
+          a = fma32(static_cast<float>(sum), d * args.in.s[at], a);
+          if (has_minimum(w.type)) {
+            a = fma32(args.in.t[at], packed_min(w.type, unit, u % per_unit, c), a);
           }
         }
       }

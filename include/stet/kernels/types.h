@@ -7,13 +7,30 @@
 
 namespace stet::kernels {
 
-enum class WeightType : uint8_t { kF32, kF16, kBF16, kQ4_0, kQ4_1, kQ8_0 };
-inline constexpr int kNumWeightTypes = 6;
+enum class WeightType : uint8_t {
+  kF32,
+  kF16,
+  kBF16,
+  kQ4_0,
+  kQ4_1,
+  kQ8_0,
+  kQ5_0,
+  kQ5_1,
+  kQ4_K,
+  kQ5_K,
+  kQ6_K
+};
+inline constexpr int kNumWeightTypes = 11;
 inline constexpr bool is_quantised(WeightType t) {
   return t >= WeightType::kQ4_0;
 }
 
-inline constexpr uint32_t kGroup = 32;       // quantisation group along K (C1, C3)
+inline constexpr uint32_t kGroup = 32;        // quantisation group along K (C1, C3)
+inline constexpr uint32_t kSuperBlock = 256;  // of the K types: groups with scales of their own
+// Weights that share their floating-point scale; rows hold whole blocks.
+inline constexpr uint32_t block_elements(WeightType t) {
+  return !is_quantised(t) ? 1 : t >= WeightType::kQ4_K ? kSuperBlock : kGroup;
+}
 inline constexpr uint32_t kPanel = 32;       // output columns per packed panel
 inline constexpr uint32_t kTile = 64;        // positions per attention tile (C5)
 inline constexpr uint32_t kSegment = 512;    // positions per attention segment (C5)
