@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/gemm/layout.h"
 #include "kernels/numerics/bits.h"
 #include "stet/kernels/kernel_table.h"
 #include "stet/kernels/pack.h"
@@ -48,13 +49,12 @@ class Pages {
   void* p_;
 };
 
-// Packed random weights: bytes whose f16 scales are small and finite.
+// Packed random weights of a quantised type, whose f16 scales are small and finite.
 inline void fill_panels(Rng& rng, kernels::WeightType type, size_t bytes, std::byte* p) {
-  using kernels::WeightType;
-  const size_t codes = type == WeightType::kQ8_0 ? 1024 : 512;
-  const size_t unit = codes + (type == WeightType::kQ4_1 ? 128 : 64);
+  const size_t unit = kernels::panel_unit_bytes(type);
+  const size_t scales = kernels::unit_scales_at(type);
   for (size_t i = 0; i < bytes; ++i) {
-    const bool high_byte_of_scale = i % unit >= codes && i % 2 == 1;
+    const bool high_byte_of_scale = i % unit >= scales && i % 2 == 1;
     p[i] = static_cast<std::byte>(high_byte_of_scale ? 0x20 | (rng.next() & 3) : rng.next());
   }
 }

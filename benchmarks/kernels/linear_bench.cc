@@ -1,7 +1,7 @@
-// Linears of SmolLM2-135M. peak_pct: share of the multiply-adds that this core reaches with the
-// table's instruction. C1 allows 72.7 % (Q4_1) and 80 % (Q8_0) of vpdpbusd, 67 % (Q4_1) and 44 %
-// (Q8_0) of vpmaddubsw. read_pct: bytes of weights per second against merely reading them.
-// model/...: all 121 matrices of a step in order.
+// Linears of SmolLM2-135M, and 2,048 x 2,048 of types that it does not have. peak_pct: share of the
+// multiply-adds that this core reaches with the table's instruction. C1 allows 72.7 % (Q4_1) and 80
+// % (Q8_0) of vpdpbusd, 67 % (Q4_1) and 44 % (Q8_0) of vpmaddubsw. read_pct: bytes of weights per
+// second against merely reading them. model/...: all 121 matrices of a step in order.
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
@@ -26,7 +26,9 @@ struct Matrix {
 constexpr Matrix kShapes[] = {
     {"o", WeightType::kQ4_1, 576, 576},        {"qkv", WeightType::kQ4_1, 576, 960},
     {"gate_up", WeightType::kQ4_1, 576, 3072}, {"down", WeightType::kQ4_1, 1536, 576},
-    {"o_q4_0", WeightType::kQ4_0, 576, 576},   {"head", WeightType::kQ8_0, 576, 49152}};
+    {"o_q4_0", WeightType::kQ4_0, 576, 576},   {"head", WeightType::kQ8_0, 576, 49152},
+    {"q5_0", WeightType::kQ5_0, 2048, 2048},   {"q4_k", WeightType::kQ4_K, 2048, 2048},
+    {"q5_k", WeightType::kQ5_K, 2048, 2048},   {"q6_k", WeightType::kQ6_K, 2048, 2048}};
 constexpr uint32_t kRows[] = {1, 6, 16, 64};
 
 void run_linear(benchmark::State& state, const KernelTable& table, const Matrix& m, uint32_t rows) {
