@@ -15,6 +15,7 @@ namespace {
 struct Rule {
   std::string_view name;
   const char* pattern;
+  bool takes_whole_words = false;
 };
 
 // GPT-2: 's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
@@ -28,9 +29,24 @@ constexpr const char* kGpt2 =
 constexpr const char* kSmolLm =
     "\\p{N}|'(?:[stmd]|re|ve|ll)| ?\\p{L}++| ?[^" STET_SPACE "\\p{L}\\p{N}]++|[" STET_SPACE
     "]+(?![^" STET_SPACE "\\p{N}])|[" STET_SPACE "]++";
+
+// Llama 3: (?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}|
+//          ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+
+// Qwen 2 the same with \p{N} alone: every digit is a piece of its own.
+#define STET_LLAMA3(numbers)                                                               \
+  "'(?i:[stmd]|re|ve|ll)|[^\\r\\n\\p{L}\\p{N}]?+\\p{L}++|" numbers "| ?[^" STET_SPACE      \
+  "\\p{L}\\p{N}]++[\\r\\n]*+|[" STET_SPACE "]*[\\r\\n]+|[" STET_SPACE "]+(?![^" STET_SPACE \
+  "])|[" STET_SPACE "]++"
+constexpr const char* kLlama3 = STET_LLAMA3("\\p{N}{1,3}+");
+constexpr const char* kQwen2 = STET_LLAMA3("\\p{N}");
+#undef STET_LLAMA3
 #undef STET_SPACE
 
-constexpr Rule kRules[] = {{"smollm", kSmolLm}, {"gpt-2", kGpt2}, {"gpt2", kGpt2}};
+// The names that llama.cpp's converter writes; a name must stand for one rule.
+constexpr Rule kRules[] = {
+    {"smollm", kSmolLm},          {"gpt-2", kGpt2},          {"gpt2", kGpt2},
+    {"llama-bpe", kLlama3, true}, {"llama3", kLlama3, true}, {"qwen2", kQwen2},
+    {"deepseek-r1-qwen", kQwen2}};
 
 // The patterns are linear; these stop a match that is not, long before a text thread would be
 // noticed missing.
@@ -44,6 +60,7 @@ struct PreTokenizer::Compiled {
   pcre2_code* code = nullptr;
   pcre2_match_context* limits = nullptr;  // read-only while matching
   bool jit = false;
+  bool takes_whole_words = false;
   ~Compiled() {
     pcre2_match_context_free(limits);
     pcre2_code_free(code);
@@ -62,25 +79,28 @@ struct PreTokenizer::Scan::MatchData {
 PreTokenizer::PreTokenizer(std::unique_ptr<Compiled> compiled) : compiled_(std::move(compiled)) {}
 PreTokenizer::~PreTokenizer() = default;
 
+bool PreTokenizer::takes_whole_words() const {
+  return compiled_->takes_whole_words;
+}
+
 Result<std::unique_ptr<const PreTokenizer>> PreTokenizer::create(std::string_view name) {
-  const char* pattern = nullptr;
+  const Rule* found = nullptr;
   std::string known;
   for (const Rule& rule : kRules) {
     known += (known.empty() ? "'" : ", '") + std::string(rule.name) + "'";
-    if (rule.name == name) {
-      pattern = rule.pattern;
-    }
+    found = rule.name == name ? &rule : found;
   }
-  if (pattern == nullptr) {
+  if (found == nullptr) {
     return unimplemented("tokenizer.ggml.pre '" + std::string(name) +
                          "' is not supported (known: " + known + ")");
   }
   auto compiled = std::make_unique<Compiled>();
+  compiled->takes_whole_words = found->takes_whole_words;
   int error = 0;
   PCRE2_SIZE offset = 0;
-  compiled->code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern), PCRE2_ZERO_TERMINATED,
-                                 PCRE2_UTF | PCRE2_UCP | PCRE2_ANCHORED | PCRE2_NO_UTF_CHECK,
-                                 &error, &offset, nullptr);
+  compiled->code = pcre2_compile(
+      reinterpret_cast<PCRE2_SPTR>(found->pattern), PCRE2_ZERO_TERMINATED,
+      PCRE2_UTF | PCRE2_UCP | PCRE2_ANCHORED | PCRE2_NO_UTF_CHECK, &error, &offset, nullptr);
   compiled->limits = pcre2_match_context_create(nullptr);
   if (compiled->code == nullptr || compiled->limits == nullptr) {
     return internal_error("pre-tokenizer pattern '" + std::string(name) + "': PCRE2 error " +

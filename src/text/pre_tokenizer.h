@@ -14,6 +14,8 @@ class PreTokenizer {
   // An unknown name is refused with the list of known ones.
   static Result<std::unique_ptr<const PreTokenizer>> create(std::string_view name);
   ~PreTokenizer();
+  // Llama 3: a word that is a token is that token, whether or not merges lead there.
+  bool takes_whole_words() const;
 
   // Walks the words of one text (valid UTF-8). One scan per thread. Every byte belongs to exactly
   // one word.

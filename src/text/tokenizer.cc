@@ -55,8 +55,10 @@ void BpeTokenizer::index_whole_words() {
       continue;
     }
     ids.clear();
-    vocabulary_.merges->encode(bytes, &scratch, &ids);
-    if (ids.size() == 1 && ids[0] == id) {
+    if (!pre_tokenizer_->takes_whole_words()) {
+      vocabulary_.merges->encode(bytes, &scratch, &ids);
+    }
+    if (pre_tokenizer_->takes_whole_words() || (ids.size() == 1 && ids[0] == id)) {
       whole_words_[whole_word_slot(bytes)] = id;
     }
   }

@@ -15,7 +15,9 @@ using testing::HasSubstr;
 const PreTokenizer& rules(std::string_view name) {
   static const auto smollm = PreTokenizer::create("smollm").value();
   static const auto gpt2 = PreTokenizer::create("gpt2").value();
-  return name == "smollm" ? *smollm : *gpt2;
+  static const auto llama3 = PreTokenizer::create("llama-bpe").value();
+  static const auto qwen2 = PreTokenizer::create("qwen2").value();
+  return name == "smollm" ? *smollm : name == "gpt2" ? *gpt2 : name == "qwen2" ? *qwen2 : *llama3;
 }
 
 std::vector<std::string> words(std::string_view name, std::string_view text) {
@@ -53,6 +55,16 @@ TEST(PreTokenizer, SmolLmCutsEveryDigitAndEndsSpacesThere) {
   EXPECT_THAT(words("smollm", "\u0661\u00bd"), ElementsAre("\u0661", "\u00bd"));
 }
 
+TEST(PreTokenizer, Llama3TakesThreeDigitsOneMarkBeforeALetterAndLinesWithTheirSpaces) {
+  EXPECT_THAT(words("llama-bpe", "IT'S 12345!\n\n  x"),
+              ElementsAre("IT", "'S", " ", "123", "45", "!\n\n", " ", " x"));
+  EXPECT_THAT(words("llama-bpe", "(a \n \n b"), ElementsAre("(a", " \n \n", " b"));
+  EXPECT_THAT(words("llama-bpe", "a\tb"), ElementsAre("a", "\tb"));
+  // Upper and lower case fold as in Onigmo: the long s is an s.
+  EXPECT_THAT(words("llama-bpe", "it'\u017fx"), ElementsAre("it", "'\u017f", "x"));
+  EXPECT_THAT(words("qwen2", "x 123"), ElementsAre("x", " ", "1", "2", "3"));
+}
+
 TEST(PreTokenizer, UnicodeSpacesAreSpacesButTheMongolianSeparatorIsNone) {
   EXPECT_THAT(words("gpt2", "a\u3000\u00a0b"), ElementsAre("a", "\u3000", "\u00a0", "b"));
   EXPECT_THAT(words("gpt2", "a\u180eb"), ElementsAre("a", "\u180e", "b"));
@@ -71,7 +83,7 @@ TEST(PreTokenizer, EveryByteOfRandomTextBelongsToOneWord) {
     for (uint32_t i = random() % 30; i > 0; --i) {
       text += pieces[random() % pieces.size()];
     }
-    for (const char* name : {"smollm", "gpt2"}) {
+    for (const char* name : {"smollm", "gpt2", "llama-bpe", "qwen2"}) {
       ASSERT_EQ(together(words(name, text)), text);
     }
   }
@@ -84,7 +96,7 @@ TEST(PreTokenizer, HostileRunsAreCutInLinearTime) {
   for (const std::string& text :
        {std::string(kRun, ' ') + "x", std::string(kRun, '\n') + "x", std::string(kRun, 'a') + "1",
         std::string(kRun, '!') + "a", std::string(kRun, '\''), std::string(kRun, ' ') + "5"}) {
-    for (const char* name : {"smollm", "gpt2"}) {
+    for (const char* name : {"smollm", "gpt2", "llama-bpe", "qwen2"}) {
       PreTokenizer::Scan scan(rules(name), text);
       std::string_view word;
       size_t num_bytes = 0;
@@ -109,15 +121,18 @@ TEST(PreTokenizer, MarksOnMarksAndAlternationsStayLinear) {
   for (const std::string& text : {marks, mixed, mixed + "s", "'" + std::string(1u << 20, 's')}) {
     EXPECT_EQ(together(words("gpt2", text)), text);
     EXPECT_EQ(together(words("smollm", text)), text);
+    EXPECT_EQ(together(words("llama-bpe", text)), text);
+    EXPECT_EQ(together(words("qwen2", text)), text);
   }
 }
 
 TEST(PreTokenizer, UnknownNamesAreRefusedWithTheKnownOnes) {
-  for (const char* name : {"", "llama-bpe", "SMOLLM", "gpt2 "}) {
+  for (const char* name : {"", "llama-spm", "SMOLLM", "gpt2 "}) {
     const auto made = PreTokenizer::create(name);
     ASSERT_FALSE(made.ok());
     EXPECT_EQ(made.status().code(), StatusCode::kUnimplemented);
-    EXPECT_THAT(made.status().message(), HasSubstr("(known: 'smollm', 'gpt-2', 'gpt2')"));
+    EXPECT_THAT(made.status().message(),
+                HasSubstr("(known: 'smollm', 'gpt-2', 'gpt2', 'llama-bpe', "));
   }
 }
 

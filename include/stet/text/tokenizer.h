@@ -25,7 +25,7 @@ enum class TokenKind : uint8_t {
 // formats::TensorIndex).
 struct TokenizerSpec {
   std::string model;          // "gpt2"
-  std::string pre_tokenizer;  // "smollm", "gpt-2" / "gpt2"
+  std::string pre_tokenizer;  // "smollm", "gpt2", "llama-bpe", "qwen2" (pre_tokenizer.cc has all)
   std::vector<std::string> tokens;
   std::vector<TokenKind> kinds;                                             // empty = all normal
   std::vector<std::string> merges;                                          // "a b"

@@ -3,7 +3,7 @@
 
 Run: python3 tests/golden/text/make_tokenizer_goldens.py MODEL.gguf      (pip install tokenizers gguf numpy)
 
-tokenizer_tiny.json     a small byte-level vocabulary trained here (so its tests need no model), ids for both pre-tokenizers
+tokenizer_tiny.json     a small byte-level vocabulary trained here (so its tests need no model), ids for every pre-tokenizer
 tokenizer_smollm2.json  ids with the vocabulary and merges of the GGUF file
 """
 import json
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import tokenizers
 from gguf import GGUFReader
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 import token_texts
 
@@ -20,7 +20,18 @@ HERE = Path(__file__).resolve().parent
 SPECIALS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|im_sep|>", "<|im|>"]
 
 
+# From the tokenizer.json files of Llama 3 and Qwen 2.
+LLAMA3 = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+PATTERNS = {"llama-bpe": LLAMA3, "qwen2": LLAMA3.replace("{1,3}", "")}
+NAMES = ("smollm", "gpt2", "llama-bpe", "qwen2")
+
+
 def pre_tokenizer(name):
+    if name in PATTERNS:
+        return pre_tokenizers.Sequence([
+            pre_tokenizers.Split(Regex(PATTERNS[name]), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ])
     byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
     if name == "gpt2":
         return byte_level
@@ -29,7 +40,7 @@ def pre_tokenizer(name):
 
 def build(tokens, merges, pre):
     vocab = {token: i for i, token in enumerate(tokens)}
-    made = Tokenizer(models.BPE(vocab=vocab, merges=[tuple(m.split(" ")) for m in merges]))
+    made = Tokenizer(models.BPE(vocab=vocab, merges=[tuple(m.split(" ")) for m in merges], ignore_merges=pre == "llama-bpe"))
     made.pre_tokenizer = pre_tokenizer(pre)
     made.decoder = decoders.ByteLevel()
     return made
@@ -65,16 +76,16 @@ def made_by():
 
 def tiny_goldens():
     tokens, merges = train_tiny()
-    both = {pre: build(tokens, merges, pre) for pre in ("smollm", "gpt2")}
+    every = {pre: build(tokens, merges, pre) for pre in NAMES}
     cases = [
-        {"text": text, **{pre: made.encode(text, add_special_tokens=False).ids for pre, made in both.items()}}
+        {"text": text, **{pre: made.encode(text, add_special_tokens=False).ids for pre, made in every.items()}}
         for text in token_texts.texts()
     ]
     template = []  # special names are recognised: what template text gives
-    for made in both.values():
+    for made in every.values():
         made.add_special_tokens([AddedToken(s, special=True) for s in SPECIALS])
     for text in token_texts.SPECIAL_LOOKING + ["a<|im_start|>user\nHi  5<|im_end|>\n", "<|im|><|im_sep|><|im_s|>", "<|im_end|><|im_end|> <|im_end|>"]:
-        template.append({"text": text, **{pre: made.encode(text, add_special_tokens=False).ids for pre, made in both.items()}})
+        template.append({"text": text, **{pre: made.encode(text, add_special_tokens=False).ids for pre, made in every.items()}})
     write(
         "tokenizer_tiny.json",
         {"made_by": made_by(), "num_special": len(SPECIALS), "tokens": tokens, "merges": merges, "cases": cases, "template_cases": template},
