@@ -136,8 +136,8 @@ class Loader {
     switch (job.kind) {
       case Job::Kind::kHash: digests_[job.index] = sha256(index_.tensors[job.index].bytes); return;
       case Job::Kind::kRope:
-        fill_rope_rows(plan_.params.hyper, plan_.params.rope_bases[job.index], job.begin, job.end,
-                       &rope_tables_[job.index]);
+        fill_rope_rows(plan_.params.hyper, plan_.params.rope_bases[job.index], plan_.rope_factors,
+                       job.begin, job.end, &rope_tables_[job.index]);
         return;
       case Job::Kind::kVector: {
         const PlannedWeight& weight = plan_.weights[job.index];

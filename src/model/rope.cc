@@ -15,12 +15,12 @@ RopeTable make_rope_table(const HyperParams& hyper) {
 }
 
 // angle(pos, i) = pos * base^(-2i / rope_dim), pair i of rope_dim/2. RoFormer (2021), sec. 3.2.2.
-void fill_rope_rows(const HyperParams& hyper, double base, uint32_t begin, uint32_t end,
-                    RopeTable* table) {
+void fill_rope_rows(const HyperParams& hyper, double base, std::span<const float> factors,
+                    uint32_t begin, uint32_t end, RopeTable* table) {
   const uint32_t num_pairs = hyper.rope_dim / 2;
   std::vector<double> frequency(num_pairs);
   for (uint32_t i = 0; i < num_pairs; ++i) {
-    frequency[i] = std::pow(base, -2.0 * i / hyper.rope_dim);
+    frequency[i] = std::pow(base, -2.0 * i / hyper.rope_dim) / (factors.empty() ? 1.0 : factors[i]);
   }
   for (uint32_t pos = begin; pos < end; ++pos) {
     for (uint32_t i = 0; i < num_pairs; ++i) {

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
+#include <cstring>
 
 #include "src/model/rope.h"
 #include "stet/kernels/pack.h"
@@ -82,6 +84,9 @@ class Planner {
         STET_RETURN_IF_ERROR(take(spec, layer, prefix + spec.tensor));
       }
     }
+    if (plan_.arch->may_have_rope_factors) {
+      STET_RETURN_IF_ERROR(take_rope_factors());
+    }
     return refuse_left_over();
   }
 
@@ -136,6 +141,29 @@ class Planner {
       STET_RETURN_IF_ERROR(check_vector(*weight->bias, weight->n));
       weight->bias_offset =
           reserve(sizeof(float) * uint64_t{kernels::round_up(weight->n, kernels::kPanel)});
+    }
+    return {};
+  }
+
+  Status take_rope_factors() {
+    const TensorInfo* tensor = use("rope_freqs.weight");
+    if (tensor == nullptr) {
+      return {};
+    }
+    const uint32_t num_pairs = plan_.params.hyper.rope_dim / 2;
+    STET_RETURN_IF_ERROR(check_vector(*tensor, num_pairs));
+    if (tensor->type != formats::TensorType::kF32) {
+      return bad_tensor(
+          *tensor, "found type " + std::string(tensor_type_name(tensor->type)) + ", expected F32");
+    }
+    plan_.rope_factors.resize(num_pairs);
+    std::memcpy(plan_.rope_factors.data(), tensor->bytes.data(), num_pairs * sizeof(float));
+    for (uint32_t i = 0; i < num_pairs; ++i) {
+      const float factor = plan_.rope_factors[i];
+      if (!(factor > 0.0f) || !std::isfinite(factor)) {
+        return bad_tensor(*tensor, "element " + std::to_string(i) + " is " +
+                                       std::to_string(factor) + ", expected more than 0");
+      }
     }
     return {};
   }

@@ -32,6 +32,7 @@ struct ModelPlan {
   const Architecture* arch = nullptr;
   ArchParams params;
   std::vector<PlannedWeight> weights;
+  std::vector<float> rope_factors;  // [rope_dim / 2], or empty
   uint64_t weight_bytes = 0;
   uint64_t rope_bytes = 0;
   uint64_t num_parameters = 0;

@@ -169,6 +169,27 @@ TEST(Load, RopeTablesAreDoublesRoundedOnce) {
   }
 }
 
+// Llama 3.1's rope scaling: one divisor per pair.
+TEST(Load, RopeFactorsDivideTheFrequencies) {
+  TinyModelSpec spec;
+  const auto plain = load_tiny(spec).value();
+  const uint32_t num_pairs = spec.head_dim / 2;
+  for (uint32_t i = 0; i < num_pairs; ++i) {
+    spec.rope_factors.push_back(i < 2 ? 1.0f : 1.5f * static_cast<float>(i));
+  }
+  const auto model = load_tiny(spec).value();
+  EXPECT_NE(model->numerics_id, plain->numerics_id);
+  const RopeTable& table = model->rope_tables[0];
+  for (uint32_t pos : {0u, 7u, spec.context - 1}) {
+    for (uint32_t i = 0; i < num_pairs; ++i) {
+      const double angle =
+          pos * (std::pow(10000.0, -2.0 * i / spec.head_dim) / spec.rope_factors[i]);
+      EXPECT_EQ(table.cos[size_t{pos} * num_pairs + i], static_cast<float>(std::cos(angle)));
+      EXPECT_EQ(table.sin[size_t{pos} * num_pairs + i], static_cast<float>(std::sin(angle)));
+    }
+  }
+}
+
 TEST(Load, ThreadsDoNotShowInWeightsOrIdentity) {
   TinyModelSpec spec;
   spec.vocab = 2000;

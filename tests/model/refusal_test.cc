@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
 
 #include "tests/model/model_testing.h"
 #include "tests/support/quantise.h"
@@ -87,10 +88,27 @@ TEST(Refusal, RopeScalingIsNamed) {
   EXPECT_THAT(refusal_with([](auto* w) { w->add_f32("llama.rope.scaling.factor", 8.0f); }),
               HasSubstr("'llama.rope.scaling.factor'"));
   EXPECT_THAT(refusal_with([](auto* w) {
-                w->add_tensor("rope_freqs.weight", {8}, TensorType::kF32,
+                w->add_tensor("rope_factors_long.weight", {8}, TensorType::kF32,
                               std::vector<std::byte>(32));
               }),
-              HasSubstr("tensor 'rope_freqs.weight' (offset"));
+              HasSubstr("tensor 'rope_factors_long.weight' (offset"));
+}
+
+TEST(Refusal, RopeFactorsAreOnePositiveFloatPerPair) {
+  const auto with = [](uint64_t num, TensorType type, float value) {
+    return refusal_with([=](auto* w) {
+      w->add_tensor("rope_freqs.weight", {num}, type,
+                    stet::testing::quantise(type, std::vector<float>(num, value)));
+    });
+  };
+  EXPECT_THAT(with(8, TensorType::kF32, 0.0f),
+              AllOf(HasSubstr("tensor 'rope_freqs.weight' (offset"),
+                    HasSubstr("element 0 is 0.000000, expected more than 0")));
+  EXPECT_THAT(with(8, TensorType::kF32, -1.0f), HasSubstr("expected more than 0"));
+  EXPECT_THAT(with(8, TensorType::kF32, std::numeric_limits<float>::infinity()),
+              HasSubstr("element 0 is inf"));
+  EXPECT_THAT(with(7, TensorType::kF32, 1.0f), HasSubstr("found dims [7], expected [8]"));
+  EXPECT_THAT(with(8, TensorType::kF16, 1.0f), HasSubstr("found type F16, expected F32"));
 }
 
 TEST(Refusal, RopeScalingOfTypeNoneIsNone) {

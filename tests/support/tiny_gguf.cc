@@ -128,6 +128,10 @@ class Builder {
     add_matrix("token_embd.weight", spec_.embedding_type, spec_.width, spec_.vocab,
                embedding_deviation);
     add_vector("output_norm.weight", spec_.width, gemma_ ? 3.0f : 1.2f, 0.1f);
+    if (!spec_.rope_factors.empty()) {
+      writer_.add_tensor("rope_freqs.weight", {spec_.rope_factors.size()}, TensorType::kF32,
+                         quantise(TensorType::kF32, spec_.rope_factors));
+    }
     if (!spec_.tied) {
       add_matrix("output.weight", spec_.head_type, spec_.width, spec_.vocab, 0.35f);
     }

@@ -28,7 +28,8 @@ struct TinyModelSpec {
   formats::TensorType embedding_type = formats::TensorType::kQ8_0;
   formats::TensorType head_type = formats::TensorType::kQ8_0;  // of output.weight, if not tied
   bool tied = true;
-  bool biases = false;  // llama: attn_{q,k,v,output}.bias
+  bool biases = false;              // llama: attn_{q,k,v,output}.bias
+  std::vector<float> rope_factors;  // llama: rope_freqs.weight, head_dim / 2 of them; empty: none
   std::string pre_tokenizer = "smollm";
   std::string name = "tiny";
   uint32_t version = 3;

@@ -36,6 +36,7 @@ struct Architecture {
   std::span<const WeightSpec> layer_weights;
   std::span<const char* const>
       keys;  // "<name>.<key>" beyond the common ones; any other key is refused
+  bool may_have_rope_factors = false;  // rope_freqs.weight, one value per pair of rope dimensions
   ModelRecipe (*recipe)() = nullptr;
   // Finishes what differs: scales, layer kinds, rope bases. The common part of `params` is filled.
   Status (*finish)(const HyperReader& reader, ArchParams* params) = nullptr;

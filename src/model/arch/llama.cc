@@ -1,4 +1,5 @@
-// LLaMA and what was trained in its shape (SmolLM2, TinyLlama, Llama 1-3 without rope scaling).
+// LLaMA and what was trained in its shape (SmolLM2, TinyLlama, Llama 1-3; 3.1 and later by
+// frequency factors).
 // Pre-norm, SiLU gate, rope over adjacent pairs: GGUF files hold q and k permuted for it.
 #include <cmath>
 
@@ -66,6 +67,7 @@ const Architecture& llama_architecture() {
       .gate = kernels::GateKind::kSilu,
       .layer_weights = kLayerWeights,
       .keys = {},
+      .may_have_rope_factors = true,
       .recipe = recipe,
       .finish = finish,
   };
