@@ -44,6 +44,12 @@ const std::map<std::string, testing::TinyModelSpec>& specs() {
         .head_dim = 32,
         .weight_type = TensorType::kQ8_0}},
       {"gemma3_q4_1", {.arch = "gemma3", .seed = 6}},
+      {"qwen2_q5_0",
+       {.arch = "qwen2",
+        .seed = 8,
+        .weight_type = TensorType::kQ5_0,
+        .embedding_type = TensorType::kQ8_0}},
+      {"qwen3_q4_0", {.arch = "qwen3", .seed = 9, .weight_type = TensorType::kQ4_0}},
       // As in Q4_K_M files: most matrices Q4_K, the embedding and the head Q6_K.
       {"llama_q4_k",
        {.arch = "llama",

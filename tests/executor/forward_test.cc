@@ -47,6 +47,11 @@ std::vector<Case> cases() {
   gemma.spec.arch = "gemma3";
   gemma.spec.kv_heads = 1;
   all.push_back(gemma);
+  for (const char* arch : {"qwen2", "qwen3"}) {
+    Case qwen{arch, {}, 70};
+    qwen.spec.arch = arch;
+    all.push_back(qwen);
+  }
   Case segment{"llama_segments", {}, 516};
   segment.spec.num_layers = 1;
   all.push_back(segment);

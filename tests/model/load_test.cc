@@ -63,14 +63,17 @@ void expect_layer(const Layer& layer, const TensorIndex& index, uint32_t i, Weig
   expect_packed_from(layer.down, tensor("ffn_down"), type);
   expect_floats(layer.attn_norm, tensor("attn_norm"));
   expect_floats(layer.ffn_norm, tensor("ffn_norm"));
-  if (index.find(prefix + "attn_q_norm.weight") != nullptr) {
-    expect_floats(layer.q_norm, tensor("attn_q_norm"));
-    expect_floats(layer.k_norm, tensor("attn_k_norm"));
-    expect_floats(layer.attn_post_norm, tensor("post_attention_norm"));
-    expect_floats(layer.ffn_post_norm, tensor("post_ffw_norm"));
-  } else {
-    EXPECT_TRUE(layer.q_norm.empty() && layer.k_norm.empty() && layer.attn_post_norm.empty() &&
-                layer.ffn_post_norm.empty());
+  const std::pair<const char*, std::span<const float>> optional[] = {
+      {"attn_q_norm", layer.q_norm},
+      {"attn_k_norm", layer.k_norm},
+      {"post_attention_norm", layer.attn_post_norm},
+      {"post_ffw_norm", layer.ffn_post_norm}};
+  for (const auto& [name, found] : optional) {
+    if (index.find(prefix + name + ".weight") != nullptr) {
+      expect_floats(found, tensor(name));
+    } else {
+      EXPECT_TRUE(found.empty()) << name;
+    }
   }
 }
 

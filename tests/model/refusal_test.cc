@@ -79,7 +79,7 @@ TEST(Refusal, UnknownArchitecturesAreNamed) {
   const std::string message = refusal_renamed({}, "llama", "mamba");
   EXPECT_THAT(message,
               AllOf(HasSubstr("metadata 'general.architecture' at offset"),
-                    HasSubstr("found 'mamba'"), HasSubstr("expected one of: llama gemma3")));
+                    HasSubstr("found 'mamba'"), HasSubstr("expected one of: llama gemma3 qwen2 qwen3")));
 }
 
 TEST(Refusal, RopeScalingIsNamed) {

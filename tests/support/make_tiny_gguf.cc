@@ -50,7 +50,7 @@ int main(int argc, char** argv) {
       {"Q5_0", TensorType::kQ5_0}, {"Q5_1", TensorType::kQ5_1}, {"Q4_K", TensorType::kQ4_K},
       {"Q5_K", TensorType::kQ5_K}, {"Q6_K", TensorType::kQ6_K}};
   CLI::App app("Writes a tiny seeded model file");
-  app.add_option("--arch", spec.arch)->check(CLI::IsMember({"llama", "gemma3"}));
+  app.add_option("--arch", spec.arch)->check(CLI::IsMember({"llama", "gemma3", "qwen2", "qwen3"}));
   app.add_option("--seed", spec.seed);
   app.add_option("--layers", spec.num_layers);
   app.add_option("--width", spec.width);

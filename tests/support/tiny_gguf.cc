@@ -47,7 +47,8 @@ class Builder {
  public:
   explicit Builder(const TinyModelSpec& spec)
       : spec_(spec), gemma_(spec.arch == "gemma3"), writer_(spec.version) {
-    STET_CHECK(spec.arch == "llama" || gemma_, "tiny models are llama or gemma3");
+    STET_CHECK(gemma_ || spec.arch == "llama" || spec.arch == "qwen2" || spec.arch == "qwen3",
+               "tiny models are of the known architectures");
     num_layers_ = spec.num_layers != 0 ? spec.num_layers : (gemma_ ? 7 : 3);
   }
 
@@ -153,9 +154,16 @@ class Builder {
       add_vector(prefix + "attn_v.bias", kv, 0.0f, 0.3f);
       add_vector(prefix + "attn_output.bias", spec_.width, 0.0f, 0.3f);
     }
-    if (gemma_) {
+    if (spec_.arch == "qwen2") {
+      add_vector(prefix + "attn_q.bias", q, 0.0f, 0.3f);
+      add_vector(prefix + "attn_k.bias", kv, 0.0f, 0.3f);
+      add_vector(prefix + "attn_v.bias", kv, 0.0f, 0.3f);
+    }
+    if (gemma_ || spec_.arch == "qwen3") {
       add_vector(prefix + "attn_q_norm.weight", spec_.head_dim, 1.5f, 0.1f);
       add_vector(prefix + "attn_k_norm.weight", spec_.head_dim, 1.5f, 0.1f);
+    }
+    if (gemma_) {
       add_vector(prefix + "post_attention_norm.weight", spec_.width, 2.0f, 0.2f);
     }
     add_linear(prefix + "attn_output.weight", q, spec_.width, 3.0f);

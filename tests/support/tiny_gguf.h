@@ -13,7 +13,7 @@
 namespace stet::testing {
 
 struct TinyModelSpec {
-  std::string arch = "llama";  // or "gemma3"
+  std::string arch = "llama";  // or "gemma3", "qwen2", "qwen3"
   uint64_t seed = 1;
   uint32_t num_layers = 0;  // 0: 3; gemma3: 7, so that both kinds of layers occur
   uint32_t width = 64;

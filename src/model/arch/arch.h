@@ -44,6 +44,8 @@ struct Architecture {
 
 const Architecture& llama_architecture();
 const Architecture& gemma3_architecture();
+const Architecture& qwen2_architecture();
+const Architecture& qwen3_architecture();
 const Architecture* find_architecture(std::string_view name);  // null: this build does not know it
 
 // token_embd, output_norm, output: the same in every architecture. `output` may be absent: tied to

@@ -5,7 +5,7 @@
 namespace stet::model {
 namespace {
 
-constexpr std::array<const char*, 2> kNames = {"llama", "gemma3"};
+constexpr std::array<const char*, 4> kNames = {"llama", "gemma3", "qwen2", "qwen3"};
 
 constexpr WeightSpec kModelWeights[] = {
     {"token_embd", WeightRole::kEmbedding},
@@ -20,7 +20,8 @@ std::span<const char* const> known_architectures() {
 }
 
 const Architecture* find_architecture(std::string_view name) {
-  for (const Architecture* arch : {&llama_architecture(), &gemma3_architecture()}) {
+  for (const Architecture* arch : {&llama_architecture(), &gemma3_architecture(),
+                                   &qwen2_architecture(), &qwen3_architecture()}) {
     if (name == arch->name) {
       return arch;
     }
