@@ -42,11 +42,11 @@ bare() {
     bookworm "$root" "${DEBIAN_MIRROR:-http://deb.debian.org/debian}"
   cp /etc/resolv.conf "$root/etc/resolv.conf"
   cp /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/ca-certificates.crt"
-  git clone -q "$top" "$root/root/stet"
-  record bare-make-run in_tree 'cd /root/stet && make run ONCE=1'
+  git clone -q "$top" "$root/srv/stet"
+  record bare-make-run in_tree 'cd /srv/stet && make run ONCE=1'
   record bare-answer grep Paris "$work/bare-make-run.log"
-  record bare-make-run-again in_tree 'cd /root/stet && make run ONCE=1'
-  record bare-make-test in_tree 'cd /root/stet && make test'
+  record bare-make-run-again in_tree 'cd /srv/stet && make run ONCE=1'
+  record bare-make-test in_tree 'cd /srv/stet && make test'
 }
 
 # Answers of the baseline kernels on an emulated CPU without AVX, F16C and FMA equal the native ones.

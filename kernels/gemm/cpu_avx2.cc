@@ -13,7 +13,7 @@
 //
 // Bound: issue. Per row, 8 columns and group of 4-bit codes: 8 products, 8 additions, 1 widening,
 // 1 conversion, 1 product of scales, 2 fma: 21 operations for 256 products.
-// Dropped: 5 and 6 rows (Zen 3: 0-20 % slower, the sums no longer fit into 16 registers).
+// Dropped: 5 rows (no faster on Zen 3), 6 (slower: their sums no longer fit into 16 registers).
 #include "kernels/dispatch/avx2_ops.h"
 #include "kernels/gemm/blocks.h"
 #include "kernels/gemm/reference.h"

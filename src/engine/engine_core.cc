@@ -236,8 +236,7 @@ void EngineCore::add_running_to_view() {
       backend_->info().max_step_tokens / kv_->block_tokens() + 1 + running_.size();
   const bool tight = policy_.victim != nullptr && kv_->num_available() < most_new_blocks;
   running_view_.clear();
-  for (size_t i = 0; i < running_.size(); ++i) {
-    const Sequence* s = running_[i];
+  for (const Sequence* s : running_) {
     const std::span<const BlockId> table = kv_->table(s->id);
     running_view_.push_back(
         {.seq = s->id,
