@@ -188,5 +188,19 @@ TEST_F(Grouped, AStreamedJobIsOrderedAnewOnlyWhenItHasGrown) {
               std::is_partitioned(seqs.begin(), seqs.end(), std::not_fn(is_a)));
 }
 
+TEST_F(Grouped, TheLastOfAJobFindTheirGroupWhenNobodyElseComes) {
+  for (uint64_t seq = 1; seq <= 8; ++seq) {
+    add(seq, seq, seq % 2 == 0 ? 'a' : 'b', ServiceClass::kBatch);
+  }
+  queue_.prepare(0);
+  const uint64_t first = walk(queue_).front();
+  add(9, 9, first % 2 == 0 ? 'a' : 'b', ServiceClass::kBatch);
+  queue_.prepare(0);
+  EXPECT_EQ(walk(queue_).back(), 9u);
+  queue_.prepare(0);
+  const Seqs seqs = walk(queue_);
+  EXPECT_LT(std::find(seqs.begin(), seqs.end(), 9) - seqs.begin(), 5);
+}
+
 }  // namespace
 }  // namespace stet::sched

@@ -56,8 +56,10 @@ struct WaitingQueueOptions {
 };
 
 // Owned by the step thread. O(log n) per change, and per charge however many a client has waiting;
-// a window is ordered anew when its members have changed, a BATCH window only when the newcomers
-// are as many as half of the ordered ones, so that a job that streams in costs O(log n) orderings.
+// a window is ordered anew when its members have changed. A BATCH window waits until the newcomers
+// are as many as half of the ordered ones, so that a job that streams in costs O(log n) orderings,
+// or until nobody new has come for some calls of prepare: 2 of a small job, 1 more per 1,024
+// members, so that orderings cost a bounded share of the steps.
 class WaitingQueue final : public kv::UseOrder {
  public:
   explicit WaitingQueue(const WaitingQueueOptions& options) : options_(options) {}
@@ -121,6 +123,7 @@ class WaitingQueue final : public kv::UseOrder {
   struct Window {
     size_t num_members = 0;        // on time; those that returned included
     std::vector<SeqId> newcomers;  // not grouped yet
+    size_t num_quiet = 0;          // calls of prepare since the last of them came
   };
   using WindowKey = std::pair<ClientId, uint64_t>;
   struct BackTurn {  // a line seen from its end

@@ -12,6 +12,7 @@ constexpr uint32_t kReturnedRank = 0;
 constexpr uint32_t kFirstGroupedRank = 1;
 constexpr uint32_t kNewcomerRank = UINT32_MAX;
 constexpr uint64_t kBatchWindow = UINT64_MAX;  // behind every window of arrivals
+constexpr size_t kMembersPerQuietCall = 1024;
 }  // namespace
 
 void WaitingQueue::charge(ClientId client, double prefill_token_equivalents) {
@@ -72,8 +73,11 @@ void WaitingQueue::prepare(uint64_t now_us) {
   for (auto it = windows_.begin(); it != windows_.end(); ++it) {
     Window& window = it->second;
     const size_t num_new = window.newcomers.size();
-    const bool due = it->first.second != kBatchWindow || 3 * num_new >= window.num_members;
-    if (num_new > 0 && due) {
+    if (num_new == 0) {
+      continue;
+    }
+    const bool quiet = ++window.num_quiet >= 2 + window.num_members / kMembersPerQuietCall;
+    if (it->first.second != kBatchWindow || quiet || 3 * num_new >= window.num_members) {
       group(it->first, &window);
     }
   }
@@ -155,6 +159,7 @@ void WaitingQueue::enter_window(Item* item) {
   ++window.num_members;
   if (item->place.rank == kNewcomerRank) {
     window.newcomers.push_back(item->item.seq);
+    window.num_quiet = 0;
   }
 }
 
