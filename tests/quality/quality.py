@@ -25,10 +25,10 @@ HERE = Path(__file__).parent
 
 
 def token_ids(model):
-    tokenizer = reference.load_tokenizer(model)
+    encode = reference.load_tokenizer(model)
     texts = {}
     for path in sorted((HERE / "texts").glob("*.txt")):
-        ids = tokenizer.encode(path.read_text()).ids
+        ids = encode(path.read_text())
         if len(ids) < TOKENS:
             sys.exit(f"{path}: {len(ids)} tokens, at least {TOKENS} needed")
         texts[path.stem] = ids[:TOKENS]
@@ -44,11 +44,11 @@ def run_score(binary, model, texts):
 
 
 def fp32_scores(model, texts):
-    fields, weights = reference.load_weights(model)
+    arch, fields, weights = reference.load_weights(model)
     result = {}
     for name, ids in texts.items():
         print(f"FP32 reference: {name}", file=sys.stderr)
-        lp = reference.log_probabilities(fields, weights, np.array(ids))[:-1]
+        lp = reference.log_probabilities(arch, fields, weights, np.array(ids))[:-1]
         result[name] = {"logprob": lp[np.arange(len(ids) - 1), ids[1:]], "argmax": lp.argmax(axis=-1)}
     return result
 
