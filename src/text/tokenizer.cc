@@ -27,6 +27,7 @@ class VocabularyTokenizer final : public Tokenizer {
   bool is_special(uint32_t id) const override;
   uint32_t vocab_size() const override { return static_cast<uint32_t>(vocabulary_->bytes.size()); }
   int64_t bos_id() const override { return bos_id_; }
+  int64_t eos_id() const override { return eos_id_; }
   std::span<const uint32_t> end_of_generation_ids() const override {
     return vocabulary_->end_of_generation_ids;
   }

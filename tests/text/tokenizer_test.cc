@@ -306,6 +306,15 @@ TEST(Tokenizer, TheHashDependsOnEveryField) {
   EXPECT_TRUE(differs([](auto& s) { s.add_eos = true; }));
 }
 
+TEST(Tokenizer, BosAndEosAreThoseOfTheFile) {
+  TokenizerSpec spec = tiny_spec(tiny(), "smollm");
+  EXPECT_EQ(make(spec)->bos_id(), 1);
+  EXPECT_EQ(make(spec)->eos_id(), 2);
+  spec.bos_id = spec.eos_id = -1;
+  EXPECT_EQ(make(spec)->bos_id(), -1);
+  EXPECT_EQ(make(spec)->eos_id(), -1);
+}
+
 TEST(Tokenizer, IdsOutsideTheVocabularyHaveNoBytes) {
   const auto tokenizer = make(tiny_spec(tiny(), "smollm"));
   EXPECT_EQ(tokenizer->token_bytes(tokenizer->vocab_size()), "");
