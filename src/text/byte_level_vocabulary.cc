@@ -39,7 +39,8 @@ Status read_tokens(const TokenizerSpec& spec, Vocabulary* vocabulary, Spellings*
                          std::to_string(ordinary->at(spelling)) + ")");
       }
     } else if (is_named(kind) && !spelling.empty()) {
-      vocabulary->add_special(spelling, id);
+      vocabulary->specials.add(spelling, id);
+      vocabulary->special_ids.emplace(spelling, id);
     }
     vocabulary->max_token_bytes = std::max(vocabulary->max_token_bytes, bytes.size());
     vocabulary->bytes.push_back(std::move(bytes));

@@ -26,6 +26,8 @@ class OrdinaryEncoder {
 // encoder, which keeps a pointer to it. Errors name the field.
 Result<std::unique_ptr<const OrdinaryEncoder>> create_byte_level_encoder(const TokenizerSpec& spec,
                                                                          Vocabulary* vocabulary);
+Result<std::unique_ptr<const OrdinaryEncoder>> create_sentencepiece_encoder(
+    const TokenizerSpec& spec, Vocabulary* vocabulary);
 
 inline Status check_token_count(size_t num_tokens, size_t max_tokens) {
   if (num_tokens > max_tokens) {

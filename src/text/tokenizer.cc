@@ -57,7 +57,8 @@ struct ModelRow {
   std::string_view name;  // tokenizer.ggml.model
   CreateEncoder* create;
 };
-constexpr ModelRow kModels[] = {{"gpt2", create_byte_level_encoder}};
+constexpr ModelRow kModels[] = {{"gpt2", create_byte_level_encoder},
+                                {"llama", create_sentencepiece_encoder}};
 
 Result<const ModelRow*> find_model(std::string_view name) {
   std::string known;

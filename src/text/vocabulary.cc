@@ -1,5 +1,6 @@
 #include "src/text/vocabulary.h"
 
+#include <bit>
 #include <set>
 #include <string_view>
 
@@ -44,11 +45,6 @@ std::string tokenizer_field(std::string_view name) {
 
 std::string token_at(const TokenizerSpec& spec, size_t id) {
   return tokenizer_field("tokens") + "[" + std::to_string(id) + "] '" + spec.tokens[id] + "'";
-}
-
-void Vocabulary::add_special(const std::string& name, uint32_t id) {
-  specials.add(name, id);
-  special_ids.emplace(name, id);
 }
 
 Status check_sizes(const TokenizerSpec& spec) {
@@ -137,6 +133,13 @@ std::string hash_spec(const TokenizerSpec& spec) {
     number(static_cast<uint64_t>(id));
   }
   number((spec.add_bos ? 1u : 0u) | (spec.add_eos ? 2u : 0u));
+  if (spec.model == "llama") {  // the others have no use for these
+    number(spec.add_space_prefix ? 1 : 0);
+    number(spec.scores.size());
+    for (const float score : spec.scores) {
+      number(std::bit_cast<uint32_t>(score));
+    }
+  }
   return to_hex(sha256(std::as_bytes(std::span(bytes))));
 }
 

@@ -17,11 +17,10 @@ struct Vocabulary {
   std::vector<TokenKind> kinds;    // per id
   size_t max_token_bytes = 1;      // of prompt text that one token can stand for
   SpecialTrie specials;            // found in template text only
-  std::unordered_map<std::string, uint32_t> special_ids;
+  std::unordered_map<std::string, uint32_t>
+      special_ids;  // names of control and user-defined tokens
   std::vector<uint32_t> end_of_generation_ids;
   std::string sha256_hex;
-
-  void add_special(const std::string& name, uint32_t id);  // not empty; of equal names the first
 };
 
 // "tokenizer.ggml.<name>", and a token of it, for messages.

@@ -242,8 +242,9 @@ TEST(Tokenizer, InconsistentTablesAreRefusedByField) {
     change(spec);
     return create_error(spec);
   };
-  EXPECT_THAT(with([](auto& s) { s.model = "llama"; }),
-              HasSubstr("UNIMPLEMENTED: tokenizer.ggml.model 'llama'"));
+  EXPECT_THAT(with([](auto& s) { s.model = "bert"; }),
+              HasSubstr("UNIMPLEMENTED: tokenizer.ggml.model 'bert' is not supported (known: "
+                        "'gpt2', 'llama')"));
   EXPECT_THAT(with([](auto& s) { s.pre_tokenizer = "tekken"; }),
               HasSubstr("tokenizer.ggml.pre 'tekken' is not supported (known: 'smollm', 'gpt-2', "
                         "'gpt2', 'llama-bpe', "));
