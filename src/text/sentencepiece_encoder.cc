@@ -84,7 +84,7 @@ void SentencePieceEncoder::find_whole_words() {
   std::vector<uint32_t> ids;
   for (uint32_t id = 0; id < vocabulary_->bytes.size(); ++id) {
     const std::string& text = vocabulary_->bytes[id];
-    if (vocabulary_->kinds[id] == TokenKind::kNormal && !text.empty()) {
+    if (vocabulary_->kinds[id] == TokenKind::kNormal && text.starts_with(' ')) {
       ids.clear();
       encode_word(text, /*to_whole=*/true, &scratch, &ids);
       is_whole_word_[id] = ids.size() == 1 && ids[0] == id;

@@ -57,6 +57,8 @@ class SentencePieceEncoder final : public OrdinaryEncoder {
   std::array<bool, 128> ascii_joins_{};
   std::vector<char32_t> other_joins_;  // ascending
   // Pieces which the merges make of their own text: one look-up for most words of ordinary text.
+  // Those that begin with a space, as all words do but the first: others are not worth the time at
+  // start.
   std::vector<bool> is_whole_word_;  // per id
   // Unused tokens are merged like others, and at the end taken apart again.
   std::unordered_map<uint32_t, std::vector<uint32_t>> unused_parts_;
