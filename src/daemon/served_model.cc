@@ -36,11 +36,31 @@ Result<int64_t> optional_id(const TensorIndex& index, const std::string& key) {
                    ": expected a token id");
 }
 
-Result<bool> optional_bool(const TensorIndex& index, std::string_view key) {
+Result<bool> optional_bool(const TensorIndex& index, std::string_view key, bool when_missing) {
   if (!index.has(key)) {
-    return false;
+    return when_missing;
   }
   return index.get_bool(key);
+}
+
+// As floats, which converters write; one per token.
+Result<std::vector<float>> token_scores(const TensorIndex& index, size_t num_tokens) {
+  constexpr std::string_view kKey = "tokenizer.ggml.scores";
+  const auto found = index.metadata.find(kKey);
+  if (found == index.metadata.end()) {
+    return data_loss("metadata '" + std::string(kKey) + "' is missing");
+  }
+  const std::string where =
+      "offset " + std::to_string(found->second.file_offset) + ": " + std::string(kKey) + ": ";
+  const auto* numbers = std::get_if<std::vector<double>>(&found->second.value);
+  if (numbers == nullptr) {
+    return data_loss(where + "expected an array of floats");
+  }
+  if (numbers->size() != num_tokens) {
+    return data_loss(where + "expected " + std::to_string(num_tokens) +
+                     " entries, one per token, found " + std::to_string(numbers->size()));
+  }
+  return std::vector<float>(numbers->begin(), numbers->end());
 }
 
 Result<std::vector<text::TokenKind>> token_kinds(const TensorIndex& index, size_t num_tokens) {
@@ -99,8 +119,16 @@ Result<text::TokenizerSpec> tokenizer_spec(const TensorIndex& index) {
   STET_ASSIGN_OR_RETURN(spec.eot_id, optional_id(index, "tokenizer.ggml.eot_token_id"));
   STET_ASSIGN_OR_RETURN(spec.eom_id, optional_id(index, "tokenizer.ggml.eom_token_id"));
   STET_ASSIGN_OR_RETURN(spec.unk_id, optional_id(index, "tokenizer.ggml.unknown_token_id"));
-  STET_ASSIGN_OR_RETURN(spec.add_bos, optional_bool(index, "tokenizer.ggml.add_bos_token"));
-  STET_ASSIGN_OR_RETURN(spec.add_eos, optional_bool(index, "tokenizer.ggml.add_eos_token"));
+  // SentencePiece files without the key are of a time when every such model wanted bos.
+  const bool is_sentencepiece = spec.model == "llama";
+  STET_ASSIGN_OR_RETURN(spec.add_bos,
+                        optional_bool(index, "tokenizer.ggml.add_bos_token", is_sentencepiece));
+  STET_ASSIGN_OR_RETURN(spec.add_eos, optional_bool(index, "tokenizer.ggml.add_eos_token", false));
+  if (is_sentencepiece) {
+    STET_ASSIGN_OR_RETURN(spec.scores, token_scores(index, spec.tokens.size()));
+    STET_ASSIGN_OR_RETURN(spec.add_space_prefix,
+                          optional_bool(index, "tokenizer.ggml.add_space_prefix", true));
+  }
   return spec;
 }
 

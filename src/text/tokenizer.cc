@@ -1,80 +1,79 @@
 #include "stet/text/tokenizer.h"
 
 #include <algorithm>
-#include <bit>
-#include <functional>
 
-#include "src/text/bpe_tokenizer.h"
+#include "src/text/ordinary_encoder.h"
 #include "src/text/utf8.h"
-#include "stet/base/check.h"
+#include "src/text/vocabulary.h"
 
 namespace stet::text {
+namespace {
 
-Result<std::shared_ptr<const Tokenizer>> Tokenizer::create(const TokenizerSpec& spec) {
-  STET_ASSIGN_OR_RETURN(Vocabulary vocabulary, build_vocabulary(spec));
-  STET_ASSIGN_OR_RETURN(auto pre_tokenizer, PreTokenizer::create(spec.pre_tokenizer));
-  return std::shared_ptr<const Tokenizer>(
-      std::make_shared<BpeTokenizer>(std::move(vocabulary), std::move(pre_tokenizer), spec));
-}
+// The one Tokenizer: special tokens, origins and limits here, what lies between in an encoder.
+class VocabularyTokenizer final : public Tokenizer {
+ public:
+  VocabularyTokenizer(std::unique_ptr<const Vocabulary> vocabulary,
+                      std::unique_ptr<const OrdinaryEncoder> encoder, const TokenizerSpec& spec)
+      : vocabulary_(std::move(vocabulary)),
+        encoder_(std::move(encoder)),
+        bos_id_(spec.bos_id),
+        eos_id_(spec.eos_id),
+        add_bos_(spec.add_bos),
+        add_eos_(spec.add_eos) {}
 
-struct BpeTokenizer::Call {
-  size_t max_tokens;
-  std::vector<uint32_t> ids;
-  std::string ordinary;  // text since the last special token
-  BpeMerges::Scratch scratch;
-  std::string storage;
-
-  Status check_count() const {
-    if (ids.size() > max_tokens) {
-      return resource_exhausted("the text has more than " + std::to_string(max_tokens) + " tokens");
-    }
-    return {};
+  Status encode(std::span<const TextSegment> segments, bool add_special, size_t max_tokens,
+                std::vector<uint32_t>* ids) const override;
+  std::string_view token_bytes(uint32_t id) const override;
+  bool is_special(uint32_t id) const override;
+  uint32_t vocab_size() const override { return static_cast<uint32_t>(vocabulary_->bytes.size()); }
+  int64_t bos_id() const override { return bos_id_; }
+  int64_t eos_id() const override { return eos_id_; }
+  std::span<const uint32_t> end_of_generation_ids() const override {
+    return vocabulary_->end_of_generation_ids;
   }
+  int64_t find_special(std::string_view name) const override;
+  bool spells_special(std::string_view text) const override;
+  std::string_view sha256_hex() const override { return vocabulary_->sha256_hex; }
+
+ private:
+  struct Call {  // the state of one encode
+    size_t max_tokens;
+    std::vector<uint32_t> ids;
+    std::string ordinary;  // text since the last special token
+  };
+  Status encode_segments(std::span<const TextSegment> segments, Call* call) const;
+  Status encode_template_text(std::string_view text, Call* call) const;
+  Status encode_ordinary(Call* call) const;
+
+  std::unique_ptr<const Vocabulary> vocabulary_;
+  std::unique_ptr<const OrdinaryEncoder> encoder_;  // points to *vocabulary_
+  int64_t bos_id_, eos_id_;
+  bool add_bos_, add_eos_;
 };
 
-BpeTokenizer::BpeTokenizer(Vocabulary vocabulary, std::unique_ptr<const PreTokenizer> pre_tokenizer,
-                           const TokenizerSpec& spec)
-    : vocabulary_(std::move(vocabulary)),
-      pre_tokenizer_(std::move(pre_tokenizer)),
-      bos_id_(spec.bos_id),
-      eos_id_(spec.eos_id),
-      unk_id_(spec.unk_id),
-      add_bos_(spec.add_bos),
-      add_eos_(spec.add_eos) {
-  index_whole_words();
-}
+using CreateEncoder = Result<std::unique_ptr<const OrdinaryEncoder>>(const TokenizerSpec& spec,
+                                                                     Vocabulary* vocabulary);
+struct ModelRow {
+  std::string_view name;  // tokenizer.ggml.model
+  CreateEncoder* create;
+};
+constexpr ModelRow kModels[] = {{"gpt2", create_byte_level_encoder},
+                                {"llama", create_sentencepiece_encoder}};
 
-void BpeTokenizer::index_whole_words() {
-  whole_words_.assign(std::bit_ceil(vocabulary_.bytes.size() * 2 + 2), BpeMerges::kNone);
-  BpeMerges::Scratch scratch;
-  std::vector<uint32_t> ids;
-  for (uint32_t id = 0; id < vocabulary_.bytes.size(); ++id) {
-    const std::string& bytes = vocabulary_.bytes[id];
-    if (vocabulary_.kinds[id] != TokenKind::kNormal || bytes.empty() ||
-        num_bytes_without_token(bytes) != 0) {
-      continue;
+Result<const ModelRow*> find_model(std::string_view name) {
+  std::string known;
+  for (const ModelRow& row : kModels) {
+    if (row.name == name) {
+      return &row;
     }
-    ids.clear();
-    if (!pre_tokenizer_->takes_whole_words()) {
-      vocabulary_.merges->encode(bytes, &scratch, &ids);
-    }
-    if (pre_tokenizer_->takes_whole_words() || (ids.size() == 1 && ids[0] == id)) {
-      whole_words_[whole_word_slot(bytes)] = id;
-    }
+    known += (known.empty() ? "'" : ", '") + std::string(row.name) + "'";
   }
+  return unimplemented(tokenizer_field("model") + " '" + std::string(name) +
+                       "' is not supported (known: " + known + ")");
 }
 
-size_t BpeTokenizer::whole_word_slot(std::string_view word) const {
-  const size_t mask = whole_words_.size() - 1;
-  size_t at = std::hash<std::string_view>{}(word)&mask;
-  while (whole_words_[at] != BpeMerges::kNone && vocabulary_.bytes[whole_words_[at]] != word) {
-    at = (at + 1) & mask;
-  }
-  return at;
-}
-
-Status BpeTokenizer::encode(std::span<const TextSegment> segments, bool add_special,
-                            size_t max_tokens, std::vector<uint32_t>* ids) const {
+Status VocabularyTokenizer::encode(std::span<const TextSegment> segments, bool add_special,
+                                   size_t max_tokens, std::vector<uint32_t>* ids) const {
   size_t total_bytes = 0;
   for (const TextSegment& segment : segments) {
     if (const size_t at = first_invalid_utf8(segment.text); at != std::string_view::npos) {
@@ -85,14 +84,14 @@ Status BpeTokenizer::encode(std::span<const TextSegment> segments, bool add_spec
   }
   // No token stands for more bytes than the longest; a character without token (<= 4 bytes) costs
   // at least one.
-  const size_t max_bytes_per_token = std::max<size_t>(vocabulary_.max_token_bytes, 4);
+  const size_t max_bytes_per_token = std::max<size_t>(vocabulary_->max_token_bytes, 4);
   if (total_bytes / max_bytes_per_token > max_tokens) {
     return resource_exhausted("the text has more than " + std::to_string(max_tokens) +
                               " tokens: " + std::to_string(total_bytes) +
                               " bytes, and no token stands for more than " +
                               std::to_string(max_bytes_per_token));
   }
-  Call call{max_tokens, {}, {}, {}, {}};
+  Call call{max_tokens, {}, {}};
   STET_RETURN_IF_ERROR(encode_segments(segments, &call));
   auto is_id = [](uint32_t id, int64_t wanted) { return static_cast<int64_t>(id) == wanted; };
   if (add_special && add_bos_ && bos_id_ >= 0 &&
@@ -103,12 +102,13 @@ Status BpeTokenizer::encode(std::span<const TextSegment> segments, bool add_spec
       (call.ids.empty() || !is_id(call.ids.back(), eos_id_))) {
     call.ids.push_back(static_cast<uint32_t>(eos_id_));
   }
-  STET_RETURN_IF_ERROR(call.check_count());
+  STET_RETURN_IF_ERROR(check_token_count(call.ids.size(), max_tokens));
   ids->insert(ids->end(), call.ids.begin(), call.ids.end());
   return {};
 }
 
-Status BpeTokenizer::encode_segments(std::span<const TextSegment> segments, Call* call) const {
+Status VocabularyTokenizer::encode_segments(std::span<const TextSegment> segments,
+                                            Call* call) const {
   std::string template_text;
   for (size_t i = 0; i < segments.size(); ++i) {
     if (!segments[i].is_template) {
@@ -124,105 +124,56 @@ Status BpeTokenizer::encode_segments(std::span<const TextSegment> segments, Call
   return encode_ordinary(call);
 }
 
-Status BpeTokenizer::encode_template_text(std::string_view text, Call* call) const {
+Status VocabularyTokenizer::encode_template_text(std::string_view text, Call* call) const {
   size_t at = 0;
   SpecialTrie::Match match;
-  while (vocabulary_.specials.find(text, at, &match)) {
+  while (vocabulary_->specials.find(text, at, &match)) {
     call->ordinary += text.substr(at, match.begin - at);
     STET_RETURN_IF_ERROR(encode_ordinary(call));
     call->ids.push_back(match.token_id);
     at = match.end;
   }
   call->ordinary += text.substr(at);
-  return call->check_count();
+  return check_token_count(call->ids.size(), call->max_tokens);
 }
 
-Status BpeTokenizer::encode_ordinary(Call* call) const {
-  std::string_view text = call->ordinary;
-  Status status;
-  if (vocabulary_.has_all_bytes) {
-    status = encode_words(text, call);
-  } else if (vocabulary_.spells_replacement) {
-    status = encode_words(without_unknown_characters(text, &call->storage), call);
-  } else {
-    status = encode_around_unknown(text, call);
-  }
+Status VocabularyTokenizer::encode_ordinary(Call* call) const {
+  const Status status = encoder_->encode(call->ordinary, call->max_tokens, &call->ids);
   call->ordinary.clear();
   return status;
 }
 
-// A vocabulary that cannot even spell U+FFFD: the model's unknown token stands for each such
-// character.
-Status BpeTokenizer::encode_around_unknown(std::string_view text, Call* call) const {
-  size_t begin = 0;
-  for (size_t at = 0; at < text.size();) {
-    const size_t num_bytes = decode_utf8(text.substr(at)).num_bytes;
-    if (num_bytes_without_token(text.substr(at, num_bytes)) != 0) {
-      STET_RETURN_IF_ERROR(encode_words(text.substr(begin, at - begin), call));
-      call->ids.push_back(static_cast<uint32_t>(unk_id_));
-      begin = at + num_bytes;
-    }
-    at += num_bytes;
-  }
-  return encode_words(text.substr(begin), call);
+std::string_view VocabularyTokenizer::token_bytes(uint32_t id) const {
+  return id < vocabulary_->bytes.size() ? std::string_view(vocabulary_->bytes[id])
+                                        : std::string_view();
 }
 
-Status BpeTokenizer::encode_words(std::string_view text, Call* call) const {
-  PreTokenizer::Scan scan(*pre_tokenizer_, text);
-  std::string_view word;
-  while (scan.next(&word)) {
-    if (const uint32_t id = whole_words_[whole_word_slot(word)]; id != BpeMerges::kNone) {
-      call->ids.push_back(id);
-    } else {
-      vocabulary_.merges->encode(word, &call->scratch, &call->ids);
-    }
-    STET_RETURN_IF_ERROR(call->check_count());
-  }
-  return scan.status();
+bool VocabularyTokenizer::is_special(uint32_t id) const {
+  return id < vocabulary_->kinds.size() && (vocabulary_->kinds[id] == TokenKind::kControl ||
+                                            vocabulary_->kinds[id] == TokenKind::kUnknown);
 }
 
-size_t BpeTokenizer::num_bytes_without_token(std::string_view text) const {
-  size_t count = 0;
-  for (const char c : text) {
-    count += vocabulary_.byte_ids[static_cast<uint8_t>(c)] == BpeMerges::kNone ? 1 : 0;
-  }
-  return count;
+int64_t VocabularyTokenizer::find_special(std::string_view name) const {
+  const auto found = vocabulary_->special_ids.find(std::string(name));
+  return found == vocabulary_->special_ids.end() ? -1 : static_cast<int64_t>(found->second);
 }
 
-// Real vocabularies lack bytes that their training text did not have (SmolLM2: U+0004, planes 4 to
-// 11). Peers drop such characters without a word; here the model sees U+FFFD.
-std::string_view BpeTokenizer::without_unknown_characters(std::string_view text,
-                                                          std::string* storage) const {
-  if (num_bytes_without_token(text) == 0) {
-    return text;
-  }
-  storage->clear();
-  while (!text.empty()) {
-    const std::string_view character = text.substr(0, decode_utf8(text).num_bytes);
-    storage->append(num_bytes_without_token(character) == 0 ? character : kReplacementCharacter);
-    text.remove_prefix(character.size());
-  }
-  return *storage;
-}
-
-std::string_view BpeTokenizer::token_bytes(uint32_t id) const {
-  return id < vocabulary_.bytes.size() ? std::string_view(vocabulary_.bytes[id])
-                                       : std::string_view();
-}
-
-bool BpeTokenizer::is_special(uint32_t id) const {
-  return id < vocabulary_.kinds.size() && (vocabulary_.kinds[id] == TokenKind::kControl ||
-                                           vocabulary_.kinds[id] == TokenKind::kUnknown);
-}
-
-int64_t BpeTokenizer::find_special(std::string_view name) const {
-  const auto found = vocabulary_.special_ids.find(std::string(name));
-  return found == vocabulary_.special_ids.end() ? -1 : static_cast<int64_t>(found->second);
-}
-
-bool BpeTokenizer::spells_special(std::string_view text) const {
+bool VocabularyTokenizer::spells_special(std::string_view text) const {
   SpecialTrie::Match match;
-  return vocabulary_.specials.find(text, 0, &match);
+  return vocabulary_->specials.find(text, 0, &match);
+}
+
+}  // namespace
+
+Result<std::shared_ptr<const Tokenizer>> Tokenizer::create(const TokenizerSpec& spec) {
+  STET_ASSIGN_OR_RETURN(const ModelRow* model, find_model(spec.model));
+  STET_RETURN_IF_ERROR(check_sizes(spec));
+  auto vocabulary = std::make_unique<Vocabulary>();
+  STET_ASSIGN_OR_RETURN(auto encoder, model->create(spec, vocabulary.get()));
+  find_end_of_generation(spec, vocabulary.get());
+  vocabulary->sha256_hex = hash_spec(spec);
+  return std::shared_ptr<const Tokenizer>(
+      std::make_shared<VocabularyTokenizer>(std::move(vocabulary), std::move(encoder), spec));
 }
 
 }  // namespace stet::text

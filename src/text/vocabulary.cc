@@ -1,11 +1,9 @@
-#include <algorithm>
+#include "src/text/vocabulary.h"
+
 #include <bit>
 #include <set>
 #include <string_view>
 
-#include "src/text/bpe_tokenizer.h"
-#include "src/text/byte_level.h"
-#include "src/text/utf8.h"
 #include "stet/base/sha256.h"
 
 namespace stet::text {
@@ -39,25 +37,25 @@ constexpr std::string_view kEndNames[] = {"<|im_end|>",
                                           "<｜end▁of▁sentence｜>",
                                           "[e~["};
 
-std::string field(std::string_view name) {
+}  // namespace
+
+std::string tokenizer_field(std::string_view name) {
   return "tokenizer.ggml." + std::string(name);
 }
 
 std::string token_at(const TokenizerSpec& spec, size_t id) {
-  return field("tokens") + "[" + std::to_string(id) + "] '" + spec.tokens[id] + "'";
+  return tokenizer_field("tokens") + "[" + std::to_string(id) + "] '" + spec.tokens[id] + "'";
 }
 
 Status check_sizes(const TokenizerSpec& spec) {
-  if (spec.model != "gpt2") {
-    return unimplemented(field("model") + " '" + spec.model + "' is not supported (known: 'gpt2')");
-  }
   if (spec.tokens.empty() || spec.tokens.size() > kMaxTokens) {
-    return data_loss(field("tokens") + ": expected 1 to " + std::to_string(kMaxTokens) +
+    return data_loss(tokenizer_field("tokens") + ": expected 1 to " + std::to_string(kMaxTokens) +
                      " tokens, found " + std::to_string(spec.tokens.size()));
   }
   if (!spec.kinds.empty() && spec.kinds.size() != spec.tokens.size()) {
-    return data_loss(field("token_type") + " has " + std::to_string(spec.kinds.size()) +
-                     " entries, " + field("tokens") + " " + std::to_string(spec.tokens.size()));
+    return data_loss(tokenizer_field("token_type") + " has " + std::to_string(spec.kinds.size()) +
+                     " entries, " + tokenizer_field("tokens") + " " +
+                     std::to_string(spec.tokens.size()));
   }
   const std::pair<const char*, int64_t> ids[] = {{"bos_token_id", spec.bos_id},
                                                  {"eos_token_id", spec.eos_id},
@@ -66,96 +64,10 @@ Status check_sizes(const TokenizerSpec& spec) {
                                                  {"unknown_token_id", spec.unk_id}};
   for (const auto& [name, id] : ids) {
     if (id < -1 || id >= static_cast<int64_t>(spec.tokens.size())) {
-      return data_loss(field(name) + " is " + std::to_string(id) + ", but there are " +
+      return data_loss(tokenizer_field(name) + " is " + std::to_string(id) + ", but there are " +
                        std::to_string(spec.tokens.size()) + " tokens");
     }
   }
-  return {};
-}
-
-using Spellings = std::unordered_map<std::string_view, uint32_t>;  // ordinary tokens only
-
-Status read_tokens(const TokenizerSpec& spec, Vocabulary* vocabulary, Spellings* ordinary) {
-  const size_t n = spec.tokens.size();
-  vocabulary->kinds =
-      spec.kinds.empty() ? std::vector<TokenKind>(n, TokenKind::kNormal) : spec.kinds;
-  vocabulary->bytes.reserve(n);
-  ordinary->reserve(n);
-  for (uint32_t id = 0; id < n; ++id) {
-    const std::string& spelling = spec.tokens[id];
-    const TokenKind kind = vocabulary->kinds[id];
-    if (kind < TokenKind::kNormal || kind > TokenKind::kUnused) {
-      return data_loss(field("token_type") + "[" + std::to_string(id) + "] is " +
-                       std::to_string(static_cast<int>(kind)) +
-                       ": a byte-level vocabulary has kinds 1 to 5");
-    }
-    std::string bytes = spelling;
-    if (kind == TokenKind::kNormal) {
-      bytes = decode_byte_level(spelling).value_or(spelling);
-      if (!spelling.empty() && !ordinary->emplace(spelling, id).second) {
-        return data_loss(token_at(spec, id) + " occurs twice (first at " +
-                         std::to_string(ordinary->at(spelling)) + ")");
-      }
-    } else if (is_named(kind) && !spelling.empty()) {
-      vocabulary->specials.add(spelling, id);
-      vocabulary->special_ids.emplace(spelling, id);
-    }
-    vocabulary->max_token_bytes = std::max(vocabulary->max_token_bytes, bytes.size());
-    vocabulary->bytes.push_back(std::move(bytes));
-  }
-  return {};
-}
-
-bool occurs_in_utf8(int byte) {
-  return byte < 0xC0 || (byte > 0xC1 && byte < 0xF5);
-}
-
-Status read_bytes(const TokenizerSpec& spec, const Spellings& ordinary, Vocabulary* vocabulary) {
-  vocabulary->byte_ids.fill(BpeMerges::kNone);
-  vocabulary->has_all_bytes = true;
-  int first_missing = -1;
-  for (int byte = 0; byte < 256; ++byte) {
-    std::string spelling;
-    append_code_point(byte_level_code_point(static_cast<uint8_t>(byte)), &spelling);
-    if (const auto found = ordinary.find(spelling); found != ordinary.end()) {
-      vocabulary->byte_ids[static_cast<size_t>(byte)] = found->second;
-    } else if (occurs_in_utf8(byte)) {
-      vocabulary->has_all_bytes = false;
-      first_missing = first_missing < 0 ? byte : first_missing;
-    }
-  }
-  vocabulary->spells_replacement = std::all_of(
-      kReplacementCharacter.begin(), kReplacementCharacter.end(),
-      [&](char c) { return vocabulary->byte_ids[static_cast<uint8_t>(c)] != BpeMerges::kNone; });
-  if (!vocabulary->has_all_bytes && !vocabulary->spells_replacement && spec.unk_id < 0) {
-    return data_loss(field("tokens") + ": byte " + std::to_string(first_missing) +
-                     " has no token, and neither U+FFFD nor an unknown token can stand in for it");
-  }
-  return {};
-}
-
-Status read_merges(const TokenizerSpec& spec, const Spellings& ordinary, Vocabulary* vocabulary) {
-  auto merges = std::make_unique<BpeMerges>(vocabulary->byte_ids, spec.merges.size());
-  std::string joined;
-  for (size_t rank = 0; rank < spec.merges.size(); ++rank) {
-    const std::string_view merge = spec.merges[rank];
-    const size_t space = merge.find(' ', 1);
-    if (space == std::string_view::npos || space + 1 == merge.size()) {
-      return data_loss(field("merges") + "[" + std::to_string(rank) + "] '" + std::string(merge) +
-                       "': expected two tokens with a space between");
-    }
-    joined.assign(merge.substr(0, space)).append(merge.substr(space + 1));
-    const auto left = ordinary.find(merge.substr(0, space));
-    const auto right = ordinary.find(merge.substr(space + 1));
-    const auto whole = ordinary.find(joined);
-    // A merge of or into a special token would let plain text become that token.
-    if (left == ordinary.end() || right == ordinary.end() || whole == ordinary.end()) {
-      return data_loss(field("merges") + "[" + std::to_string(rank) + "] '" + std::string(merge) +
-                       "': a part or the result is no ordinary token");
-    }
-    merges->add(left->second, right->second, static_cast<uint32_t>(rank), whole->second);
-  }
-  vocabulary->merges = std::move(merges);
   return {};
 }
 
@@ -221,21 +133,14 @@ std::string hash_spec(const TokenizerSpec& spec) {
     number(static_cast<uint64_t>(id));
   }
   number((spec.add_bos ? 1u : 0u) | (spec.add_eos ? 2u : 0u));
+  if (spec.model == "llama") {  // the others have no use for these
+    number(spec.add_space_prefix ? 1 : 0);
+    number(spec.scores.size());
+    for (const float score : spec.scores) {
+      number(std::bit_cast<uint32_t>(score));
+    }
+  }
   return to_hex(sha256(std::as_bytes(std::span(bytes))));
-}
-
-}  // namespace
-
-Result<Vocabulary> build_vocabulary(const TokenizerSpec& spec) {
-  STET_RETURN_IF_ERROR(check_sizes(spec));
-  Vocabulary vocabulary;
-  Spellings ordinary;
-  STET_RETURN_IF_ERROR(read_tokens(spec, &vocabulary, &ordinary));
-  STET_RETURN_IF_ERROR(read_bytes(spec, ordinary, &vocabulary));
-  STET_RETURN_IF_ERROR(read_merges(spec, ordinary, &vocabulary));
-  find_end_of_generation(spec, &vocabulary);
-  vocabulary.sha256_hex = hash_spec(spec);
-  return vocabulary;
 }
 
 }  // namespace stet::text

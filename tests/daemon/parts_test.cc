@@ -224,6 +224,45 @@ TEST(ServedModel, WrongTokenizerMetadataIsNamedWithItsOffset) {
             "OK");
 }
 
+TEST(ServedModel, SentencePieceMetadataBecomesPlainData) {
+  const std::vector<std::string> tokens = {"a", "b"};
+  const std::vector<float> scores = {-1, -2.5};
+  const auto spec_of = [&](const std::function<void(stet::testing::GgufWriter*)>& add) {
+    stet::testing::GgufWriter writer;
+    writer.add_string("tokenizer.ggml.model", "llama");
+    writer.add_strings("tokenizer.ggml.tokens", tokens);
+    add(&writer);
+    const auto file = writer.build();
+    return tokenizer_spec(index_of(file));
+  };
+  const auto plain = spec_of([&](auto* w) { w->add_f32s("tokenizer.ggml.scores", scores); });
+  ASSERT_TRUE(plain.ok()) << plain.status().to_string();
+  EXPECT_EQ(plain->scores, scores);
+  EXPECT_TRUE(plain->add_space_prefix && plain->add_bos && !plain->add_eos) << "the defaults";
+  const auto other = spec_of([&](auto* w) {
+    w->add_f32s("tokenizer.ggml.scores", scores);
+    w->add_bool("tokenizer.ggml.add_space_prefix", false);
+    w->add_bool("tokenizer.ggml.add_bos_token", false);
+  });
+  ASSERT_TRUE(other.ok()) << other.status().to_string();
+  EXPECT_FALSE(other->add_space_prefix || other->add_bos);
+
+  const auto error_of = [&](const auto& add) { return spec_of(add).status().message(); };
+  EXPECT_THAT(error_of([](auto*) {}), HasSubstr("metadata 'tokenizer.ggml.scores' is missing"));
+  EXPECT_THAT(
+      error_of([](auto* w) { w->add_f32s("tokenizer.ggml.scores", std::vector<float>{1}); }),
+      HasSubstr("tokenizer.ggml.scores: expected 2 entries, one per token, found 1"));
+  EXPECT_THAT(error_of([](auto* w) {
+                w->add_i32s("tokenizer.ggml.scores", std::vector<int32_t>{1, 2});
+              }),
+              HasSubstr("tokenizer.ggml.scores: expected an array of floats"));
+  EXPECT_THAT(error_of([&](auto* w) {
+                w->add_f32s("tokenizer.ggml.scores", scores);
+                w->add_string("tokenizer.ggml.add_space_prefix", "no");
+              }),
+              HasSubstr("tokenizer.ggml.add_space_prefix"));
+}
+
 TEST(ServedModel, IdIsTheConfiguredOneOrTheFilesStem) {
   EXPECT_EQ(served_model_id("mine", "/a/b.gguf"), "mine");
   EXPECT_EQ(served_model_id("", "/a/Smol LM.Q4_1.gguf"), "Smol_LM.Q4_1");

@@ -1,6 +1,6 @@
 // Any bytes as a prompt of a tiny vocabulary: what was encoded decodes to itself, data never
 // becomes a special token, cutting a text changes nothing, and the detokenizer gives valid UTF-8
-// all along. The first byte chooses the pre-tokenizer and the origin, the second where the text is
+// all along. The first byte chooses the vocabulary and the origin, the second where the text is
 // cut.
 #include <algorithm>
 #include <cstddef>
@@ -65,6 +65,49 @@ std::shared_ptr<const Tokenizer> make(const char* pre_tokenizer) {
   return *made;
 }
 
+// Three special names and a user-defined mark, the 256 bytes, user-defined text, and pieces: some
+// unused, some with equal scores, one across a space.
+std::shared_ptr<const Tokenizer> make_pieces() {
+  using stet::text::TokenKind;
+  stet::text::TokenizerSpec spec;
+  spec.model = "llama";
+  spec.add_space_prefix = false;
+  auto add = [&spec](std::string token, TokenKind kind, int score) {
+    spec.tokens.push_back(std::move(token));
+    spec.kinds.push_back(kind);
+    spec.scores.push_back(static_cast<float>(score));
+  };
+  add("<|a|>", TokenKind::kControl, 0);
+  add("<|a|><|b|>", TokenKind::kControl, 0);
+  add("<|b|>", TokenKind::kUserDefined, 0);
+  add("<unk>", TokenKind::kUnknown, 0);
+  for (int byte = 0; byte < 256; ++byte) {
+    const char* digits = "0123456789ABCDEF";
+    add(std::string("<0x") + digits[byte / 16] + digits[byte % 16] + ">", TokenKind::kByte, 0);
+  }
+  for (const char* text : {"\n", "\n\n", "  ", "<b>", "fox"}) {
+    add(text, TokenKind::kUserDefined, 0);
+  }
+  int score = 0;
+  for (const char* piece :
+       {"\u2581", "a", "aa", "aaaa", "\u2581t", "he", "\u2581the", "\u00e9\u00e9", "<|", "<|a",
+        "|>", ">\u2581", "b>", "fo", "ox", "\U0001F600", "th", "e\u2581"}) {
+    add(piece, score % 4 == 3 ? TokenKind::kUnused : TokenKind::kNormal, -(score / 2));
+    ++score;
+  }
+  auto made = Tokenizer::create(spec);
+  expect(made.ok());
+  return *made;
+}
+
+// What SentencePiece can tell of a text: U+2581 is a space.
+std::string with_spaces(std::string text) {
+  for (size_t at = 0; (at = text.find("\u2581", at)) != std::string::npos;) {
+    text.replace(at, 3, " ");
+  }
+  return text;
+}
+
 std::vector<uint32_t> encode(const Tokenizer& tokenizer, const std::vector<TextSegment>& segments) {
   std::vector<uint32_t> ids;
   expect(tokenizer.encode(segments, false, SIZE_MAX, &ids).ok());
@@ -91,12 +134,14 @@ void expect_decodes_to(const Tokenizer& tokenizer, const std::vector<uint32_t>& 
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  static const std::shared_ptr<const Tokenizer> kTokenizers[] = {make("smollm"), make("gpt2")};
+  static const std::shared_ptr<const Tokenizer> kTokenizers[] = {make("smollm"), make("gpt2"),
+                                                                 make_pieces()};
   if (size < 2) {
     return 0;
   }
-  const Tokenizer& tokenizer = *kTokenizers[data[0] & 1];
+  const Tokenizer& tokenizer = *kTokenizers[(data[0] & 4) != 0 ? 2 : data[0] & 1];
   const bool is_template = (data[0] & 2) != 0;
+  const bool has_pieces = (data[0] & 4) != 0;
   const std::string raw(reinterpret_cast<const char*>(data) + 2, size - 2);
   std::vector<uint32_t> ids;
   const std::vector<TextSegment> unchecked = {{raw, is_template}};
@@ -107,7 +152,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   stet::text::append_utf8_lossy(raw, &text);
 
   const auto whole = encode(tokenizer, {{text, is_template}});
-  expect_decodes_to(tokenizer, whole, text);
+  const std::string expected = has_pieces ? with_spaces(text) : text;
+  expect_decodes_to(tokenizer, whole, expected);
   expect(is_template ||
          std::none_of(whole.begin(), whole.end(), [](uint32_t id) { return id < kNumSpecial; }));
   size_t cut = text.empty() ? 0 : data[1] % (text.size() + 1);
@@ -116,8 +162,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   }
   expect(encode(tokenizer, {{text.substr(0, cut), is_template}, {text.substr(cut), is_template}}) ==
          whole);
-  expect_decodes_to(
-      tokenizer, encode(tokenizer, {{text.substr(0, cut), true}, {text.substr(cut), false}}), text);
+  expect_decodes_to(tokenizer,
+                    encode(tokenizer, {{text.substr(0, cut), true}, {text.substr(cut), false}}),
+                    expected);
   // A limit is kept exactly, and a refused text leaves nothing behind.
   ids.clear();
   const std::vector<TextSegment> checked = {{text, is_template}};

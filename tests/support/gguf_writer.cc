@@ -115,6 +115,14 @@ void GgufWriter::add_i32s(std::string_view key, std::span<const int32_t> values)
   }
 }
 
+void GgufWriter::add_f32s(std::string_view key, std::span<const float> values) {
+  Key& entry = add_key(key, kArray);
+  append_array_head(&entry.value, &entry.fields, kF32, values.size());
+  for (float value : values) {
+    append(&entry.value, value);
+  }
+}
+
 void GgufWriter::add_u8s(std::string_view key, std::span<const uint8_t> values) {
   Key& entry = add_key(key, kArray);
   append_array_head(&entry.value, &entry.fields, kU8, values.size());

@@ -47,6 +47,7 @@ class GgufWriter {
   void add_string(std::string_view key, std::string_view value);
   void add_strings(std::string_view key, std::span<const std::string> values);
   void add_i32s(std::string_view key, std::span<const int32_t> values);
+  void add_f32s(std::string_view key, std::span<const float> values);
   void add_u8s(std::string_view key, std::span<const uint8_t> values);
   // Any value by its type number and bytes, right or wrong.
   void add_raw(std::string_view key, uint32_t type, std::span<const std::byte> value);

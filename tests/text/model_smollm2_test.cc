@@ -8,6 +8,7 @@
 #include "stet/formats/tensor_index.h"
 #include "stet/text/detokenizer.h"
 #include "tests/text/golden_files.h"
+#include "tests/text/model_spec.h"
 #include "tests/text/template_testing.h"
 
 namespace stet::text {
@@ -24,19 +25,7 @@ class SmolLm2Text : public testing::Test {
     auto index = formats::open_gguf(model_path());
     ASSERT_TRUE(index.ok()) << index.status().message()
                             << " (make models fetches the default model)";
-    TokenizerSpec spec;
-    spec.model = *index->get_string("tokenizer.ggml.model");
-    spec.pre_tokenizer = *index->get_string("tokenizer.ggml.pre");
-    const auto tokens = *index->get_strings("tokenizer.ggml.tokens");
-    spec.tokens.assign(tokens.begin(), tokens.end());
-    const auto merges = *index->get_strings("tokenizer.ggml.merges");
-    spec.merges.assign(merges.begin(), merges.end());
-    const auto kinds = *index->get_ints("tokenizer.ggml.token_type");
-    for (const int64_t kind : kinds) {
-      spec.kinds.push_back(static_cast<TokenKind>(kind));
-    }
-    spec.eos_id = static_cast<int64_t>(*index->get_uint("tokenizer.ggml.eos_token_id"));
-    auto made = Tokenizer::create(spec);
+    auto made = Tokenizer::create(model_spec(*index));
     ASSERT_TRUE(made.ok()) << made.status().to_string();
     tokenizer_ = *made;
     template_source_ = *index->get_string("tokenizer.chat_template");

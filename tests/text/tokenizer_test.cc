@@ -242,8 +242,9 @@ TEST(Tokenizer, InconsistentTablesAreRefusedByField) {
     change(spec);
     return create_error(spec);
   };
-  EXPECT_THAT(with([](auto& s) { s.model = "llama"; }),
-              HasSubstr("UNIMPLEMENTED: tokenizer.ggml.model 'llama'"));
+  EXPECT_THAT(with([](auto& s) { s.model = "bert"; }),
+              HasSubstr("UNIMPLEMENTED: tokenizer.ggml.model 'bert' is not supported (known: "
+                        "'gpt2', 'llama')"));
   EXPECT_THAT(with([](auto& s) { s.pre_tokenizer = "tekken"; }),
               HasSubstr("tokenizer.ggml.pre 'tekken' is not supported (known: 'smollm', 'gpt-2', "
                         "'gpt2', 'llama-bpe', "));
@@ -304,6 +305,15 @@ TEST(Tokenizer, TheHashDependsOnEveryField) {
   EXPECT_TRUE(differs([](auto& s) { s.eot_id = 4; }));
   EXPECT_TRUE(differs([](auto& s) { s.add_bos = true; }));
   EXPECT_TRUE(differs([](auto& s) { s.add_eos = true; }));
+}
+
+TEST(Tokenizer, BosAndEosAreThoseOfTheFile) {
+  TokenizerSpec spec = tiny_spec(tiny(), "smollm");
+  EXPECT_EQ(make(spec)->bos_id(), 1);
+  EXPECT_EQ(make(spec)->eos_id(), 2);
+  spec.bos_id = spec.eos_id = -1;
+  EXPECT_EQ(make(spec)->bos_id(), -1);
+  EXPECT_EQ(make(spec)->eos_id(), -1);
 }
 
 TEST(Tokenizer, IdsOutsideTheVocabularyHaveNoBytes) {

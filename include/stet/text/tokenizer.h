@@ -1,4 +1,4 @@
-// Byte-level BPE tokenizer over a GGUF vocabulary. Immutable; thread-safe.
+// Tokenizer over a GGUF vocabulary: byte-level BPE or SentencePiece. Immutable; thread-safe.
 #pragma once
 
 #include <cstdint>
@@ -24,11 +24,15 @@ enum class TokenKind : uint8_t {
 // What a model file says of its tokenizer, as plain data (daemon fills it from
 // formats::TensorIndex).
 struct TokenizerSpec {
-  std::string model;          // "gpt2"
-  std::string pre_tokenizer;  // "smollm", "gpt2", "llama-bpe", "qwen2" (pre_tokenizer.cc has all)
+  std::string model;  // "gpt2" (byte-level BPE) or "llama" (SentencePiece)
+  // gpt2: "smollm", "gpt2", "llama-bpe", "qwen2" (pre_tokenizer.cc has all).
+  std::string pre_tokenizer;
   std::vector<std::string> tokens;
-  std::vector<TokenKind> kinds;                                             // empty = all normal
-  std::vector<std::string> merges;                                          // "a b"
+  std::vector<TokenKind> kinds;     // empty = all normal; llama: one per token
+  std::vector<std::string> merges;  // gpt2: "a b"
+  std::vector<float> scores;        // llama: one per token, the highest merges first
+  // llama: text begins with a space that the prompt does not have.
+  bool add_space_prefix = true;
   int64_t bos_id = -1, eos_id = -1, eot_id = -1, eom_id = -1, unk_id = -1;  // -1 = none
   bool add_bos = false, add_eos = false;
 };
@@ -50,13 +54,17 @@ class Tokenizer {
   // Appends the ids of the concatenated segments. Special tokens are found where they lie wholly in
   // template text (adjacent template segments are one text), the longest first; what stands between
   // two of them is one ordinary text, whatever its origins, so that harmless content gets the ids
-  // it has in the reference implementations. With add_special the model's bos is put in front (and
+  // it has in the reference implementations. (SentencePiece's user-defined tokens that are text,
+  // such as line breaks and HTML tags, are part of that ordinary text, and so may be data.) With
+  // add_special the model's bos is put in front (and
   // its eos behind) if it wants one and it is not there already. Fails, with `ids` as it was, on
   // invalid UTF-8 or on more than max_tokens tokens (RESOURCE_EXHAUSTED, before the work is done
   // where possible).
   virtual Status encode(std::span<const TextSegment> segments, bool add_special, size_t max_tokens,
                         std::vector<uint32_t>* ids) const = 0;
-  // Exact bytes of a token. Special tokens: their name.
+  // Exact bytes of a token; special tokens: their name. With add_space_prefix the bytes of a
+  // prompt's tokens begin with the space that was put in front: what the model sees is shown, and
+  // what it generates continues a text, so nobody takes a space away.
   virtual std::string_view token_bytes(uint32_t id) const = 0;
   virtual bool is_special(
       uint32_t id) const = 0;  // control tokens: withheld by skip_special_tokens
