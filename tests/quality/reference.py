@@ -4,6 +4,9 @@ Independent of Stet: numpy, PyPI `gguf` for the file, PyPI `tokenizers` and `sen
 embedding (llama: on adjacent pairs), grouped-query attention with causal softmax, gated feed-forward, tied head; Gemma 3 adds norms of
 every q and k head and behind both branches, a scaled embedding, and sliding windows with a rope base of their own.
 """
+import sys
+from pathlib import Path
+
 import gguf
 import numpy as np
 from gguf.quants import dequantize
@@ -60,23 +63,14 @@ def byte_level_bpe(reader):
 
 
 def sentence_piece(reader):
-    """SentencePiece BPE with the file's pieces, scores and types."""
-    from sentencepiece import SentencePieceProcessor, sentencepiece_model_pb2
+    """SentencePiece BPE with the file's pieces, scores and types: the reference of the tokenizer goldens."""
+    sys.path.insert(0, str(Path(__file__).parents[1] / "golden" / "text"))
+    from sentencepiece_reference import model_of
 
-    model = sentencepiece_model_pb2.ModelProto()
-    pieces = zip(strings(reader, "tokenizer.ggml.tokens"), numbers(reader, "tokenizer.ggml.scores"), numbers(reader, "tokenizer.ggml.token_type"))
-    for piece, score, kind in pieces:
-        model.pieces.add(piece=piece, score=float(score), type=int(kind))
-    unknown = int(numbers(reader, "tokenizer.ggml.unknown_token_id")[0])
-    model.pieces[unknown].type = model.SentencePiece.UNKNOWN  # files call it a control token
-    model.trainer_spec.model_type = model.trainer_spec.BPE
-    model.trainer_spec.byte_fallback = True
     prefix = "tokenizer.ggml.add_space_prefix"
-    model.normalizer_spec.name = "identity"
-    model.normalizer_spec.add_dummy_prefix = prefix not in reader.fields or bool(numbers(reader, prefix)[0])
-    model.normalizer_spec.remove_extra_whitespaces = False
-    processor = SentencePieceProcessor(model_proto=model.SerializeToString())
-    return processor.encode
+    return model_of(strings(reader, "tokenizer.ggml.tokens"), [float(x) for x in numbers(reader, "tokenizer.ggml.scores")],
+                    [int(x) for x in numbers(reader, "tokenizer.ggml.token_type")],
+                    prefix not in reader.fields or bool(numbers(reader, prefix)[0])).encode
 
 
 def rms_norm(x, weight, eps):
