@@ -156,7 +156,7 @@ def simulate(policy, late, rows, a, machine_file):
                         "--ttft", str(a.ttft), "--gap", str(a.gap), "--prefix-cache", "--eviction", "future", "--json", str(report),
                         *(["--late-last"] if late else [])], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         run = json.loads(report.read_text())["runs"][0]
-    return {"goodput": run["goodput"], "in_sla": run["in_sla"], "preemptions": run["num_preemptions"], "ttft_p50_s": run["ttft_p50_s"],
+    return {"goodput": run["goodput_per_s"], "in_sla": run["in_sla_share"], "preemptions": run["num_preemptions"], "ttft_p50_s": run["ttft_p50_s"],
             "ttft_p99_s": run["ttft_p99_s"], "itl_p50_ms": 1e3 * run["itl_p50_s"], "itl_p99_ms": 1e3 * run["itl_p99_s"],
             "max_itl_p99_s": run["max_itl_p99_s"], "makespan_s": run["makespan_s"]}
 
