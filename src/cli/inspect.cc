@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cinttypes>
 #include <cstdio>
 #include <filesystem>
@@ -89,11 +90,19 @@ void print_memory(const model::ModelSummary& summary) {
 void print_special_tokens(const TensorIndex& index) {
   const auto tokens = index.get_strings("tokenizer.ggml.tokens");
   std::printf("\ntokenizer\n");
+  const auto model = index.get_string("tokenizer.ggml.model");
+  const bool is_sentencepiece = model.ok() && model.value() == "llama";
   for (const char* key : {"tokenizer.ggml.model", "tokenizer.ggml.pre"}) {
     if (const auto text = index.get_string(key); text.ok()) {
       std::printf("  %-18s %s\n", key + std::string("tokenizer.ggml.").size(),
                   shown(text.value()).c_str());
     }
+  }
+  if (is_sentencepiece) {
+    const auto prefix = index.get_bool("tokenizer.ggml.add_space_prefix");
+    std::printf("  %-18s SentencePiece, %s\n", "kind",
+                !prefix.ok() || prefix.value() ? "a space is put in front of text"
+                                               : "no space is put in front of text");
   }
   for (const char* name : {"bos", "eos", "eot", "eom", "unknown", "padding"}) {
     const auto id = index.get_uint(std::string("tokenizer.ggml.") + name + "_token_id");
@@ -104,11 +113,25 @@ void print_special_tokens(const TensorIndex& index) {
   }
 }
 
+bool has_control_token(const TensorIndex& index, std::string_view name) {
+  const auto tokens = index.get_strings("tokenizer.ggml.tokens");
+  const auto kinds = index.get_ints("tokenizer.ggml.token_type");
+  if (!tokens.ok() || !kinds.ok()) {
+    return false;
+  }
+  const auto found = std::find(tokens.value().begin(), tokens.value().end(), name);
+  const auto at = static_cast<size_t>(found - tokens.value().begin());
+  return at < kinds.value().size() &&
+         kinds.value()[at] == static_cast<int64_t>(text::TokenKind::kControl);
+}
+
 void print_template(const TensorIndex& index, bool whole) {
   const auto source = index.get_string("tokenizer.chat_template");
   std::printf("\nchat template\n");
   if (!source.ok()) {
-    std::printf("  none in the file: ChatML is used\n");
+    const auto made = text::default_chat_template(
+        [&index](std::string_view name) { return has_control_token(index, name); });
+    std::printf("  none in the file: %s is used\n", std::string(made.name).c_str());
     return;
   }
   const auto parsed = text::ChatTemplate::parse(source.value());

@@ -136,7 +136,11 @@ Result<TextParts> read_text_parts(const TensorIndex& index) {
   TextParts parts;
   STET_ASSIGN_OR_RETURN(const text::TokenizerSpec spec, tokenizer_spec(index));
   STET_ASSIGN_OR_RETURN(parts.tokenizer, text::Tokenizer::create(spec));
-  std::string source(text::default_chat_template());
+  const auto is_control = [&parts](std::string_view name) {
+    const int64_t id = parts.tokenizer->find_special(name);
+    return id >= 0 && parts.tokenizer->is_special(static_cast<uint32_t>(id));
+  };
+  std::string source(text::default_chat_template(is_control).source);
   parts.default_template = !index.has("tokenizer.chat_template");
   if (!parts.default_template) {
     STET_ASSIGN_OR_RETURN(source, index.get_string("tokenizer.chat_template"));

@@ -288,14 +288,6 @@ Result<std::shared_ptr<const ChatTemplate>> ChatTemplate::parse(std::string_view
   }
 }
 
-std::string_view default_chat_template() {
-  return "{% for message in messages %}"
-         "{{ '<|im_start|>' + message['role'] + '\\n' + (message['content'] or '') + "
-         "'<|im_end|>\\n' }}"
-         "{% endfor %}"
-         "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
-}
-
 int64_t end_of_turn_id(const ChatTemplate& chat_template, const Tokenizer& tokenizer,
                        std::string_view bos_token, std::string_view eos_token) {
   ChatInput input;

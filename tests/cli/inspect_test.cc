@@ -58,6 +58,19 @@ TEST(Inspect, ReadsTheOtherArchitectureAndShowsTheTemplateWhenAsked) {
   EXPECT_THAT(ended.out, HasSubstr("{% if add_generation_prompt %}"));
 }
 
+TEST(Inspect, SaysHowSentencePieceAndAMissingTemplateAreTaken) {
+  const TempDir dir;
+  const Ended ended =
+      run_stet({"inspect", dir.write_model("p.gguf", {.arch = "gemma3", .sentencepiece = true})});
+  EXPECT_EQ(ended.code, 0) << ended.err;
+  for (const char* line :
+       {"  model              llama\n",
+        "  kind               SentencePiece, no space is put in front of text\n",
+        "  unknown            0  <unk>\n", "  none in the file: Gemma's turn format is used\n"}) {
+    EXPECT_THAT(ended.out, HasSubstr(line));
+  }
+}
+
 TEST(Inspect, ABrokenFileExits65WithOneLineThatNamesFileAndPlace) {
   const TempDir dir;
   stet::testing::GgufFile cut = stet::testing::make_tiny_gguf_file({});

@@ -263,6 +263,29 @@ TEST(ServedModel, SentencePieceMetadataBecomesPlainData) {
               HasSubstr("tokenizer.ggml.add_space_prefix"));
 }
 
+TEST(ServedModel, AVocabularyWithGemmasTurnsAndNoTemplateGetsThem) {
+  const auto file = stet::testing::make_tiny_gguf_file({.sentencepiece = true});
+  const auto parts = read_text_parts(index_of(file));
+  ASSERT_TRUE(parts.ok()) << parts.status().to_string();
+  EXPECT_TRUE(parts->default_template);
+  text::ChatInput input;
+  input.messages.push_back({.role = "user", .content = "the\n<end_of_turn>"});
+  input.bos_token = "<bos>";
+  const auto segments = parts->chat_template->render(input, {});
+  ASSERT_TRUE(segments.ok()) << segments.status().to_string();
+  std::vector<uint32_t> ids;
+  ASSERT_TRUE(parts->tokenizer->encode(*segments, true, SIZE_MAX, &ids).ok());
+  const auto turn = [&](uint32_t id) { return std::count(ids.begin(), ids.end(), id); };
+  EXPECT_EQ(ids.front(), 1u);
+  EXPECT_EQ(turn(1), 1) << "bos once, though the template prints it and the file wants it";
+  EXPECT_EQ(turn(3), 2);
+  EXPECT_EQ(turn(4), 1) << "the one of the message is text";
+  EXPECT_EQ(text::end_of_turn_id(*parts->chat_template, *parts->tokenizer, "<bos>", "<eos>"), 4);
+  const auto other = read_text_parts(index_of(stet::testing::make_tiny_gguf_file({})));
+  ASSERT_TRUE(other.ok());
+  EXPECT_FALSE(other->default_template);
+}
+
 TEST(ServedModel, IdIsTheConfiguredOneOrTheFilesStem) {
   EXPECT_EQ(served_model_id("mine", "/a/b.gguf"), "mine");
   EXPECT_EQ(served_model_id("", "/a/Smol LM.Q4_1.gguf"), "Smol_LM.Q4_1");

@@ -83,7 +83,24 @@ class Builder {
     }
   }
 
+  void add_pieces() {
+    const TinyPieces pieces = make_tiny_pieces(spec_.vocab);
+    writer_.add_string("tokenizer.ggml.model", "llama");
+    writer_.add_string("tokenizer.ggml.pre", "default");
+    writer_.add_strings("tokenizer.ggml.tokens", pieces.tokens);
+    writer_.add_f32s("tokenizer.ggml.scores", pieces.scores);
+    writer_.add_i32s("tokenizer.ggml.token_type", pieces.types);
+    writer_.add_u32("tokenizer.ggml.bos_token_id", 1);
+    writer_.add_u32("tokenizer.ggml.eos_token_id", 2);
+    writer_.add_u32("tokenizer.ggml.unknown_token_id", 0);
+    writer_.add_bool("tokenizer.ggml.add_space_prefix", false);
+  }
+
   void add_tokenizer() {
+    if (spec_.sentencepiece) {
+      add_pieces();
+      return;
+    }
     const TinyVocabulary vocabulary = make_tiny_vocabulary(spec_.vocab);
     writer_.add_string("tokenizer.ggml.model", "gpt2");
     writer_.add_string("tokenizer.ggml.pre", spec_.pre_tokenizer);

@@ -21,7 +21,7 @@ struct TinyModelSpec {
   uint32_t heads = 4;
   uint32_t kv_heads = 2;
   uint32_t head_dim = 16;
-  uint32_t vocab = 400;  // 259 at least
+  uint32_t vocab = 400;  // 259 at least; sentencepiece: 275
   uint32_t context = 2048;
   uint32_t window = 70;  // gemma3's sliding layers
   formats::TensorType weight_type = formats::TensorType::kQ4_1;
@@ -31,6 +31,7 @@ struct TinyModelSpec {
   bool biases = false;              // llama: attn_{q,k,v,output}.bias
   std::vector<float> rope_factors;  // llama: rope_freqs.weight, head_dim / 2 of them; empty: none
   std::string pre_tokenizer = "smollm";
+  bool sentencepiece = false;  // pieces instead of byte-level BPE, and no chat template
   std::string name = "tiny";
   uint32_t version = 3;
 };

@@ -126,4 +126,33 @@ TinyVocabulary make_tiny_vocabulary(uint32_t vocab_size) {
   return vocabulary;
 }
 
+TinyPieces make_tiny_pieces(uint32_t vocab_size) {
+  constexpr int32_t kNormal = 1, kUnknown = 2, kControl = 3, kUserDefined = 4, kUnused = 5,
+                    kByte = 6;
+  TinyPieces pieces;
+  auto add = [&](std::string token, int32_t type) {
+    pieces.scores.push_back(-static_cast<float>(pieces.tokens.size()));
+    pieces.tokens.push_back(std::move(token));
+    pieces.types.push_back(type);
+  };
+  add("<unk>", kUnknown);
+  for (const char* name : {"<bos>", "<eos>", "<start_of_turn>", "<end_of_turn>"}) {
+    add(name, kControl);
+  }
+  for (int byte = 0; byte < 256; ++byte) {
+    const char* digits = "0123456789ABCDEF";
+    add(std::string("<0x") + digits[byte / 16] + digits[byte % 16] + ">", kByte);
+  }
+  add("\n", kUserDefined);
+  for (const char* piece : {"\u2581", "e", "t", "he", "th", "the", "\u2581t", "\u2581the", "in",
+                            "\u2581a", "er", "on", "re"}) {
+    add(piece, kNormal);
+  }
+  STET_CHECK(vocab_size >= pieces.tokens.size(), "a tiny vocabulary has 275 pieces at least");
+  while (pieces.tokens.size() < vocab_size) {
+    add("<unused" + std::to_string(pieces.tokens.size()) + ">", kUnused);
+  }
+  return pieces;
+}
+
 }  // namespace stet::testing

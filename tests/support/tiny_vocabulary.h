@@ -1,5 +1,5 @@
-// A byte-level BPE vocabulary of any size from 259 up, learned from a few sentences: 3 control
-// tokens, 256 bytes, merges.
+// Vocabularies for tiny models. Byte-level BPE of any size from 259 up, learned from a few
+// sentences: 3 control tokens, 256 bytes, merges. And pieces.
 #pragma once
 
 #include <cstdint>
@@ -17,5 +17,15 @@ struct TinyVocabulary {
 
 std::string gpt2_byte_text(uint8_t byte);  // UTF-8 of GPT-2's character for a byte
 TinyVocabulary make_tiny_vocabulary(uint32_t vocab_size);
+
+// A SentencePiece vocabulary in the manner of Gemma's, of any size from 275 up. Ids 0..4 are <unk>,
+// <bos>, <eos>, <start_of_turn>, <end_of_turn>; then 256 bytes, a line break as user-defined token,
+// pieces of a few words, unused ones.
+struct TinyPieces {
+  std::vector<std::string> tokens;
+  std::vector<float> scores;
+  std::vector<int32_t> types;
+};
+TinyPieces make_tiny_pieces(uint32_t vocab_size);
 
 }  // namespace stet::testing

@@ -3,6 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <map>
+
 #include "tests/text/golden_files.h"
 #include "tests/text/template_testing.h"
 
@@ -143,7 +146,7 @@ TEST(ChatInput, TheTokenBehindAnAnswerEndsTheTurn) {
   };
   const int64_t im_end = tokenizer->find_special("<|im_end|>");
   ASSERT_GE(im_end, 0);
-  EXPECT_EQ(end_of(default_chat_template()), im_end);
+  EXPECT_EQ(end_of(chat_ml()), im_end);
   EXPECT_EQ(end_of("{% for m in messages %}{{ m.content }}{{ eos_token }}{% endfor %}"), im_end);
   EXPECT_EQ(end_of("{% for m in messages %}{{ m.content|trim }} \n<|im_end|>{% endfor %}"), im_end);
   EXPECT_EQ(end_of("{% for m in messages %}{{ m.content }}</turn>{% endfor %}"), -1)
@@ -157,9 +160,62 @@ TEST(ChatInput, TheDefaultTemplateIsChatMl) {
   ChatInput input;
   input.messages = {message("system", "S"), message("user", "U")};
   EXPECT_EQ(
-      render_text(default_chat_template(), input),
+      render_text(chat_ml(), input),
       "<|im_start|>system\nS<|im_end|>\n<|im_start|>user\nU<|im_end|>\n<|im_start|>assistant\n");
-  EXPECT_THAT(parse_ok(default_chat_template())->source(), HasSubstr("<|im_start|>"));
+  EXPECT_THAT(parse_ok(chat_ml())->source(), HasSubstr("<|im_start|>"));
+}
+
+TEST(ChatInput, TheDefaultTemplateOfAVocabularyWithGemmasTurnsIsGemmas) {
+  const auto chosen = [](std::vector<std::string_view> control) {
+    return default_chat_template([&](std::string_view name) {
+      return std::find(control.begin(), control.end(), name) != control.end();
+    });
+  };
+  EXPECT_EQ(chosen({}).name, "ChatML");
+  EXPECT_EQ(chosen({"<start_of_turn>", "<|im_end|>"}).name, "ChatML");
+  const DefaultTemplate gemma = chosen({"<end_of_turn>", "<start_of_turn>"});
+  EXPECT_EQ(gemma.name, "Gemma's turn format");
+  const auto golden = read_golden("template_chats.json");
+  EXPECT_EQ(gemma.source, golden["templates"]["gemma_default"].get<std::string>());
+  ChatInput input;
+  input.bos_token = "<bos>";
+  input.messages = {message("system", "S"),    message("user", " U "), message("assistant", "A"),
+                    message("developer", "D"), message("tool", "T"),   message("system", "E")};
+  EXPECT_EQ(render_text(gemma.source, input),
+            "<bos><start_of_turn>user\nS\n\nU<end_of_turn>\n<start_of_turn>model\nA<end_of_turn>\n"
+            "<start_of_turn>user\nD\n\nT<end_of_turn>\n<start_of_turn>user\nE<end_of_turn>\n"
+            "<start_of_turn>model\n");
+}
+
+// Where Gemma 3's own template takes a conversation of roles it knows, the default one gives the
+// same text. (What other roles say, and a system that speaks late, the default hands to the user.)
+TEST(ChatInput, TheDefaultTemplateOfGemmaAgreesWithGemma3s) {
+  const auto golden = read_golden("template_chats.json");
+  const auto has_known_roles = [&golden](const nlohmann::json& one) {
+    const auto& messages =
+        golden["conversations"][one["conversation"].get<std::string>()]["messages"];
+    return std::all_of(messages.begin(), messages.end(), [&](const nlohmann::json& message) {
+      return message["role"] == "user" || message["role"] == "assistant" || message == messages[0];
+    });
+  };
+  const auto key = [](nlohmann::json one) {
+    one.erase("template");
+    one.erase("output");
+    return one.dump();
+  };
+  std::map<std::string, std::string> of_gemma3;
+  for (const auto& one : golden["cases"]) {
+    if (one["template"] == "gemma3" && one.contains("output") && has_known_roles(one)) {
+      of_gemma3[key(one)] = one["output"].get<std::string>();
+    }
+  }
+  EXPECT_GE(of_gemma3.size(), 20u);
+  for (const auto& one : golden["cases"]) {
+    if (const auto found = of_gemma3.find(key(one));
+        one["template"] == "gemma_default" && found != of_gemma3.end()) {
+      EXPECT_EQ(one["output"].get<std::string>(), found->second) << one["conversation"];
+    }
+  }
 }
 
 TEST(ChatInput, RenderingTheSameTwiceGivesTheSame) {

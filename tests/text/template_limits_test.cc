@@ -189,7 +189,7 @@ TEST(TemplateLimits, LongConversationsStayFarBelowTheLimits) {
   for (int i = 0; i < 2000; ++i) {
     input.messages.push_back(message(i % 2 == 0 ? "user" : "assistant", std::string(2000, 'x')));
   }
-  EXPECT_GT(render_text(default_chat_template(), input).size(), 4'000'000u);
+  EXPECT_GT(render_text(chat_ml(), input).size(), 4'000'000u);
 }
 
 TEST(TemplateLimits, TheClockIsTheOneOfTheRequest) {

@@ -122,8 +122,8 @@ TEST_P(ChatsTest, EveryConversationIsRenderedOrRefusedAsRecorded) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Templates, ChatsTest,
-                         testing::Values("smollm2", "chatml", "llama3", "gemma", "qwen", "mistral",
-                                         "macros"),
+                         testing::Values("smollm2", "chatml", "llama3", "gemma", "gemma3",
+                                         "gemma_default", "qwen", "mistral", "macros"),
                          test_name);
 
 TEST(Template, EveryFilterAndTestOfJinjaIsKnownOrRefusedByName) {

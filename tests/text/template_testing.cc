@@ -28,6 +28,10 @@ std::string render_text(std::string_view source, const ChatInput& input,
   return segments.ok() ? joined(*segments) : segments.status().to_string();
 }
 
+std::string_view chat_ml() {
+  return default_chat_template([](std::string_view) { return false; }).source;
+}
+
 ChatMessage message(std::string role, std::string content) {
   ChatMessage made;
   made.role = std::move(role);

@@ -21,6 +21,9 @@ std::string render_text(std::string_view source, const ChatInput& input = {},
                         const TemplateLimits& limits = {});
 std::string joined(const std::vector<TextSegment>& segments);
 
+// The default template of vocabularies without turns of their own.
+std::string_view chat_ml();
+
 ChatMessage message(std::string role, std::string content);
 
 // Messages as tests/golden/text/template_conversations.py writes them.

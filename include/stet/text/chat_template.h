@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -53,8 +54,15 @@ class ChatTemplate {
   virtual bool uses_variable(std::string_view name) const = 0;
 };
 
-// The rule used when a file has no template: ChatML ("<|im_start|>role\n...<|im_end|>\n").
-std::string_view default_chat_template();
+// The rule used when a file has no template: Gemma's turns
+// ("<start_of_turn>role\n...<end_of_turn>\n", system text in front of the user's) if the vocabulary
+// has these two as control tokens, else ChatML
+// ("<|im_start|>role\n...<|im_end|>\n").
+struct DefaultTemplate {
+  std::string_view name;    // for people
+  std::string_view source;  // of static storage
+};
+DefaultTemplate default_chat_template(const std::function<bool(std::string_view name)>& is_control);
 
 // The control token that the template puts behind an assistant's answer (part of the
 // end-of-generation set), or -1.

@@ -66,6 +66,44 @@ GEMMA = """\
 {% if (message['role'] == 'assistant') %}{% set role = 'model' %}{% else %}{% set role = message['role'] %}{% endif %}\
 {{ '<start_of_turn>' + role + '\n' + message['content'] | trim + '<end_of_turn>\n' }}{% endfor %}\
 {% if add_generation_prompt %}{{'<start_of_turn>model\n'}}{% endif %}"""
+# In the shape of Gemma 3's: the system's text in front of the first user's, content as text or as a list of parts.
+GEMMA3 = """\
+{{ bos_token }}
+{%- set skipped = 1 if messages[0]['role'] == 'system' else 0 -%}
+{%- set prefix = '' -%}
+{%- if skipped -%}
+    {%- set given = messages[0]['content'] -%}
+    {%- set prefix = (given if given is string else given[0]['text']) + '\\n\\n' -%}
+{%- endif -%}
+{%- for message in messages[skipped:] -%}
+    {%- if (message['role'] == 'user') != (loop.index0 % 2 == 0) -%}
+        {{ raise_exception("Roles must alternate, the user's first") }}
+    {%- endif -%}
+    {%- set role = 'model' if message['role'] == 'assistant' else message['role'] -%}
+    {{ '<start_of_turn>' + role + '\\n' + (prefix if loop.first else '') }}
+    {%- if message['content'] is string -%}
+        {{ message['content'] | trim }}
+    {%- elif message['content'] is iterable -%}
+        {%- for part in message['content'] -%}
+            {{ '<start_of_image>' if part['type'] == 'image' else part['text'] | trim }}
+        {%- endfor -%}
+    {%- else -%}
+        {{ raise_exception('Content of another type') }}
+    {%- endif -%}
+    {{ '<end_of_turn>\\n' }}
+{%- endfor -%}
+{%- if add_generation_prompt -%}
+    {{ '<start_of_turn>model\\n' }}
+{%- endif -%}
+"""
+GEMMA_DEFAULT = (  # src/text/default_template.cc, for a file without a template
+    "{{ bos_token }}{% set ns = namespace(before='') %}{% for message in messages %}{% set text = message['content'] or '' %}"
+    "{% if message['role'] in ['system', 'developer'] %}{% set ns.before = ns.before + text + '\\n\\n' %}"
+    "{% elif message['role'] == 'assistant' %}{{ '<start_of_turn>model\\n' + text | trim + '<end_of_turn>\\n' }}"
+    "{% else %}{{ '<start_of_turn>user\\n' + ns.before + text | trim + '<end_of_turn>\\n' }}{% set ns.before = '' %}{% endif %}{% endfor %}"
+    "{% if ns.before | trim %}{{ '<start_of_turn>user\\n' + ns.before | trim + '<end_of_turn>\\n' }}{% endif %}"
+    "{% if add_generation_prompt %}{{ '<start_of_turn>model\\n' }}{% endif %}"
+)
 QWEN = """\
 {%- if messages[0].role == 'system' %}
     {{- '<|im_start|>system\\n' + messages[0].content + '<|im_end|>\\n' }}
@@ -170,7 +208,7 @@ MACROS = """\
 {%- endfor -%}
 {{- '<|assistant|>' if add_generation_prompt -}}
 """
-TEMPLATES = {"smollm2": SMOLLM2, "chatml": CHATML, "llama3": LLAMA3, "gemma": GEMMA, "qwen": QWEN, "mistral": MISTRAL, "macros": MACROS}
+TEMPLATES = {"smollm2": SMOLLM2, "chatml": CHATML, "llama3": LLAMA3, "gemma": GEMMA, "gemma3": GEMMA3, "gemma_default": GEMMA_DEFAULT, "qwen": QWEN, "mistral": MISTRAL, "macros": MACROS}
 
 
 def message(role, content, **more):
