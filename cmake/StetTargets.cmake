@@ -42,9 +42,6 @@ function(stet_test name)
   if(STET_SANITIZE MATCHES "undefined")
     target_compile_options(${name}_test PRIVATE -fno-sanitize=alignment)  # of the tests' own accesses: a third of their build
   endif()
-  if(STET_SANITIZE MATCHES "address")
-    target_compile_options(${name}_test PRIVATE -O0)  # the tests' own code: again a third of its build, and little of the run
-  endif()
   gtest_discover_tests(${name}_test TEST_PREFIX ${name}. DISCOVERY_TIMEOUT 60
     PROPERTIES LABELS "${ARG_LABELS}" TIMEOUT ${ARG_TIMEOUT})
 endfunction()
