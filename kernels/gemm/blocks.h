@@ -14,8 +14,9 @@ namespace {
 // Ahead in the same stream when one block of rows covers all of them: flat from 6 to 12 KiB, 1-2
 // too short, 16 worse.
 constexpr size_t kAheadBytes = 6144;
-// Foreign lines (KV of the next layer) per group, into L2: 8 already slow the kernel down.
-constexpr uint32_t kForeignLines = 6;
+// Foreign lines (KV of the next layer) per step, into L2. Spread thin: 4 and 6 slow the linears
+// down by as much as the attention gains.
+constexpr uint32_t kForeignLines = 2;
 
 // What one block of rows x one panel needs.
 struct Block {
@@ -58,28 +59,21 @@ STET_INLINE void prefetch_unit(const Block& b, uint32_t unit) {
   prefetch_part<1>(b, unit, 0);
 }
 
-// Hands out the foreign runs in slices of one block's steps.
-struct Foreign {
-  uint32_t run = 0;
-  uint32_t done_lines = 0;
-
-  void next(const LinearArgs& args, uint32_t num_steps, Block* b) {
-    b->foreign = nullptr;
-    b->foreign_steps = 0;
-    if (run >= args.num_prefetch) {
-      return;
-    }
-    const uint32_t left = args.prefetch_bytes / 64 - done_lines;
-    const uint32_t steps = (left + kForeignLines - 1) / kForeignLines;
-    b->foreign = args.prefetch[run] + size_t{done_lines} * 64;
-    b->foreign_steps = steps < num_steps ? steps : num_steps;
-    done_lines += b->foreign_steps * kForeignLines;
-    if (done_lines >= args.prefetch_bytes / 64) {
-      ++run;
-      done_lines = 0;
-    }
+// Gives the next lines of the list to a block of `num_steps` steps.
+inline void take_foreign(Prefetch* list, uint32_t num_steps, Block* b) {
+  if (list == nullptr || list->run >= list->num_runs) {
+    return;
   }
-};
+  const uint32_t left = list->run_lines - list->done_lines;
+  const uint32_t steps = (left + kForeignLines - 1) / kForeignLines;
+  b->foreign = list->runs[list->run] + size_t{list->done_lines} * 64;
+  b->foreign_steps = steps < num_steps ? steps : num_steps;
+  list->done_lines += b->foreign_steps * kForeignLines;
+  if (list->done_lines >= list->run_lines) {
+    ++list->run;
+    list->done_lines = 0;
+  }
+}
 
 template <WeightType kType>
 Block rows_of(const LinearArgs& args, uint32_t row, const std::byte* w) {
@@ -106,7 +100,6 @@ STET_INLINE void linear_blocks(const LinearArgs& args, const BlockFn (&fns)[kMax
   const uint32_t blocks = (args.num_rows + kMaxRows - 1) / kMaxRows;
   const size_t bytes = panel_bytes(kType, args.w->k);
   constexpr uint32_t kLines = panel_unit_bytes(kType) / 64;
-  Foreign foreign;
   for (uint32_t panel = args.panel_begin; panel < args.panel_end; ++panel) {
     const std::byte* w = args.w->panels + panel * bytes;
     const uint32_t share = blocks == 0 ? 0 : (kLines + blocks - 1) / blocks;
@@ -122,7 +115,7 @@ STET_INLINE void linear_blocks(const LinearArgs& args, const BlockFn (&fns)[kMax
         b.ahead = w + bytes + size_t{i} * share * b.units * 64;
         b.ahead_lines = panel + 1 < args.panel_end && share * i < kLines ? share : 0;
       }
-      foreign.next(args, b.units * groups_per_unit(kType), &b);
+      take_foreign(args.prefetch, b.units * groups_per_unit(kType), &b);
       fns[end - row - 1](args, b, row, panel);
     }
   }

@@ -126,14 +126,31 @@ TEST_P(Linear, PrefetchOfForeignBytesChangesNothing) {
   const test::Weights w = test::make_weights(rng, GetParam(), 64, k);
   test::Rows in(14, k);
   fill_rows(rng, &in, 14, test::Shape::kNormal, {});
-  std::vector<std::byte> foreign(3 * 1000);
-  const std::byte* runs[] = {foreign.data(), foreign.data() + 1000, foreign.data() + 2000};
+  constexpr uint32_t kLines = 17;
+  std::vector<std::byte> foreign(3 * kLines * 64);
+  const std::byte* runs[] = {foreign.data(), foreign.data() + kLines * 64,
+                             foreign.data() + 2 * kLines * 64};
   for (const KernelTable* table : test::runnable_tables()) {
     const Buffer<float> plain =
         run(*table, w.matrix, in.view(), 14, false, 99, Buffer<float>(14 * 64));
     Buffer<float> out(14 * 64);
-    LinearArgs args{&w.matrix, in.view(), 14, 0, 2, out.data(), 64, false, runs, 3, 1000};
+    Prefetch list{.runs = runs, .num_runs = 3, .run_lines = kLines};
+    LinearArgs args{&w.matrix, in.view(), 14, 0, 2, out.data(), 64, false, &list};
     table->linear[static_cast<int>(GetParam())](args);
+    ASSERT_TRUE(test::same_bits(out, plain)) << table->name;
+    // The scalar definition has nothing to prefetch.
+    EXPECT_LE(list.run, 3u);
+    EXPECT_LT(list.done_lines, kLines);
+    if (std::string_view(table->name) == "scalar") {
+      EXPECT_EQ(list.run + list.done_lines, 0u);
+    } else {
+      EXPECT_GT(list.run + list.done_lines, 0u) << table->name;
+    }
+    // Calls go on with the list until it is empty, and then leave it.
+    for (int i = 0; i < 20 && std::string_view(table->name) != "scalar"; ++i) {
+      table->linear[static_cast<int>(GetParam())](args);
+    }
+    EXPECT_EQ(list.run, std::string_view(table->name) == "scalar" ? 0u : 3u) << table->name;
     ASSERT_TRUE(test::same_bits(out, plain)) << table->name;
   }
 }

@@ -76,6 +76,16 @@ struct PackedMatrix {
   uint32_t num_panels() const { return (n + kPanel - 1) / kPanel; }
 };
 
+// Runs of bytes that linears bring into L2 while they compute (KV of the next layer): one list of
+// one thread, which consecutive calls go on with. The kernel advances `run` and `done_lines`.
+struct Prefetch {
+  const std::byte* const* runs = nullptr;
+  uint32_t num_runs = 0;
+  uint32_t run_lines = 0;  // of 64 bytes, in each run
+  uint32_t run = 0;
+  uint32_t done_lines = 0;  // of runs[run]
+};
+
 struct LinearArgs {
   const PackedMatrix* w = nullptr;
   LinearInput in;
@@ -84,12 +94,9 @@ struct LinearArgs {
   uint32_t panel_end = 0;
   float* out =
       nullptr;  // [num_rows][ldo]; column c of the matrix is out[c]; padded columns are written too
-  size_t ldo = 0;    // >= round_up(n, 32)
-  bool add = false;  // out = out + (x*w + bias): the residual
-  // Foreign bytes to bring into L2 meanwhile (KV of the next layer): lines of 64 bytes, or none.
-  const std::byte* const* prefetch = nullptr;
-  uint32_t num_prefetch = 0;
-  uint32_t prefetch_bytes = 0;  // length of each run
+  size_t ldo = 0;                // >= round_up(n, 32)
+  bool add = false;              // out = out + (x*w + bias): the residual
+  Prefetch* prefetch = nullptr;  // the calling thread's, or none
 };
 
 // Where a sequence's blocks are. Block i starts at table ? base + table[i] * stride : base + i *
@@ -111,7 +118,8 @@ struct KvView {
 struct KvTileLayout {
   uint32_t num_layers = 0, num_kv_heads = 0, head_dim = 0, block_tokens = kTile;
   constexpr uint64_t half_tile_bytes() const { return uint64_t{kTile} * head_dim * 2; }
-  constexpr uint64_t head_bytes() const { return 2 * half_tile_bytes() * (block_tokens / kTile); }
+  constexpr uint64_t tile_bytes() const { return 2 * half_tile_bytes(); }
+  constexpr uint64_t head_bytes() const { return tile_bytes() * (block_tokens / kTile); }
   constexpr uint64_t block_bytes() const {
     return uint64_t{num_layers} * num_kv_heads * head_bytes();
   }

@@ -46,12 +46,15 @@ Result<std::unique_ptr<AttentionStage>> AttentionStage::create(const model::Mode
                                                    stage->max_segments_, num_threads);
   stage->heads_left_.reset(new std::atomic<uint32_t>[max_rows]);
   stage->segments_left_.reset(new std::atomic<uint32_t>[AttentionItems::max_units(num_threads)]);
-  stage->tiles_.resize(num_threads);
+  stage->prefetch_ = std::make_unique<KvPrefetch>(model, stage->layout_, *stage->items_,
+                                                  num_threads, l2_cache_bytes());
   return stage;
 }
 
-void AttentionStage::prepare(std::span<const RowRun> runs, std::span<const RowGroup> groups) {
+void AttentionStage::prepare(uint32_t num_rows, std::span<const RowRun> runs,
+                             std::span<const RowGroup> groups) {
   items_->prepare(runs, groups);
+  prefetch_->start_step(num_rows);
   const uint32_t heads = layout_.num_kv_heads;
   for (uint32_t p = 0; p < items_->pieces().size(); ++p) {
     heads_left_[p].store(heads, std::memory_order_relaxed);
@@ -63,12 +66,6 @@ void AttentionStage::prepare(std::span<const RowRun> runs, std::span<const RowGr
 }
 
 // ---------------------------------------------------------------- once per layer
-
-std::byte* AttentionStage::tile(const RowRun& run, uint32_t layer, uint32_t kv_head,
-                                uint32_t pos) const {
-  return run.kv.block(pos / layout_.block_tokens) + layout_.offset(layer, kv_head) +
-         uint64_t{pos % layout_.block_tokens / kTile} * tile_bytes();
-}
 
 void AttentionStage::store_row(const LayerContext& context, const RowRun& run, uint32_t row,
                                uint32_t kv_head) const {
@@ -94,8 +91,9 @@ void AttentionStage::store_row(const LayerContext& context, const RowRun& run, u
     }
     fault |= table_->rope_q(hyper.rope_style, q, cos, sin, dim, hyper.rope_dim, q_scale_, q_out);
   }
-  fault |= table_->rope_store_kv(hyper.rope_style, k, v, cos, sin, dim, hyper.rope_dim,
-                                 tile(run, context.layer, kv_head, pos), pos % kTile);
+  fault |=
+      table_->rope_store_kv(hyper.rope_style, k, v, cos, sin, dim, hyper.rope_dim,
+                            kv_tile(run.kv, layout_, context.layer, kv_head, pos), pos % kTile);
   if (fault) {
     context.faults->mark(row, static_cast<int32_t>(context.layer));
   }
@@ -231,7 +229,31 @@ void AttentionStage::finish_head(const LayerContext& context, uint32_t index) {
 
 const std::byte* AttentionStage::first_tile(const AttentionItem& item, uint32_t layer) const {
   const uint32_t pos = item.segment == AttentionItem::kWhole ? 0 : item.segment * kSegment;
-  return tile(items_->run_of(items_->pieces()[item.piece]), layer, item.kv_head, pos);
+  return kv_tile(items_->run_of(items_->pieces()[item.piece]).kv, layout_, layer, item.kv_head,
+                 pos);
+}
+
+// The lines that the rows of `item` will write. K of one position lies in as many lines as there
+// are pairs, all of them out of the cache since the last step: without this the stores wait for
+// memory one after the other.
+void AttentionStage::prefetch_slots(const AttentionItem& item, uint32_t layer) const {
+  const uint64_t row_bytes = uint64_t{layout_.head_dim} * 4;  // a pair of positions of V
+  for (const uint32_t p : items_->pieces_of(item)) {
+    const AttentionPiece& piece = items_->pieces()[p];
+    if (!items_->fused(piece)) {
+      continue;
+    }
+    const std::byte* k =
+        kv_tile(items_->run_of(piece).kv, layout_, layer, item.kv_head, piece.first_pos);
+    const uint32_t slot = piece.first_pos % kTile;
+    for (uint32_t pair = 0; pair < layout_.head_dim / 2; ++pair) {
+      __builtin_prefetch(k + uint64_t{pair} * kTile * 4 + slot * 4, 1, 2);
+    }
+    const std::byte* v = k + layout_.half_tile_bytes() + slot / 2 * row_bytes;
+    for (uint64_t byte = 0; byte < row_bytes; byte += 64) {
+      __builtin_prefetch(v + byte, 1, 2);
+    }
+  }
 }
 
 void AttentionStage::attend(const LayerContext& context) {
@@ -239,28 +261,14 @@ void AttentionStage::attend(const LayerContext& context) {
   const auto num_items = static_cast<uint32_t>(items.size());
   context.pool->run(num_items, items_->chunk(), [&](uint32_t, uint32_t begin, uint32_t end) {
     for (uint32_t i = begin; i < end; ++i) {
-      run_item(context, items[i],
-               i + 1 < num_items ? first_tile(items[i + 1], context.layer) : nullptr);
+      const std::byte* next_tile = nullptr;
+      if (i + 1 < num_items) {
+        prefetch_slots(items[i + 1], context.layer);
+        next_tile = first_tile(items[i + 1], context.layer);
+      }
+      run_item(context, items[i], next_tile);
     }
   });
-}
-
-std::span<const std::byte* const> AttentionStage::tiles_of_thread(uint32_t layer, uint32_t t) {
-  std::vector<const std::byte*>& tiles = tiles_[t];
-  tiles.clear();
-  const uint32_t end = items_->range_begin(t + 1);
-  for (uint32_t i = items_->range_begin(t); i < end; ++i) {
-    const AttentionItem& item = items_->items()[i];
-    uint32_t first_pos = 0;  // shared tiles stand in the list once
-    for (uint32_t p : items_->pieces_of(item)) {
-      const AttentionPiece& piece = items_->pieces()[p];
-      for (uint32_t pos = first_pos; pos < piece.end_pos(); pos += kTile) {
-        tiles.push_back(tile(items_->run_of(piece), layer, item.kv_head, pos));
-      }
-      first_pos = item.set == AttentionItem::kNone ? 0 : items_->set_of(item).shared_tokens;
-    }
-  }
-  return tiles;
 }
 
 }  // namespace stet::executor

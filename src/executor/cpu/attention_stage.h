@@ -10,10 +10,10 @@
 #include <cstdint>
 #include <memory>
 #include <span>
-#include <vector>
 
 #include "src/executor/cpu/arena.h"
 #include "src/executor/cpu/attention_items.h"
+#include "src/executor/cpu/kv_prefetch.h"
 #include "src/executor/cpu/resolved_recipe.h"
 #include "src/executor/cpu/step_buffers.h"
 #include "src/executor/cpu/step_rows.h"
@@ -41,26 +41,24 @@ class AttentionStage {
   static uint64_t bytes(const model::HyperParams& hyper, uint32_t num_threads);
 
   // `runs` and `groups` must outlive the step.
-  void prepare(std::span<const RowRun> runs, std::span<const RowGroup> groups);
+  void prepare(uint32_t num_rows, std::span<const RowRun> runs, std::span<const RowGroup> groups);
   // Writes q, K and V of rows that are not fused into their attention item. A no-op without such
   // rows.
   void store(const LayerContext& context);
   // kQkv -> kAttentionIn.
   void attend(const LayerContext& context);
 
-  // K and V tiles of `layer` that thread `t` will start with, tile_bytes() each; for the prefetch
-  // of the linears before. Valid until the next call for the same thread.
-  std::span<const std::byte* const> tiles_of_thread(uint32_t layer, uint32_t t);
-  uint32_t tile_bytes() const { return static_cast<uint32_t>(2 * layout_.half_tile_bytes()); }
+  // For the linears before the attention of `layer`; by thread `t` (kv_prefetch.h).
+  kernels::Prefetch* prefetch(uint32_t layer, uint32_t t) { return prefetch_->list(layer, t); }
 
  private:
   AttentionStage() = default;
   void store_row(const LayerContext& context, const RowRun& run, uint32_t row,
                  uint32_t kv_head) const;
-  std::byte* tile(const RowRun& run, uint32_t layer, uint32_t kv_head, uint32_t pos) const;
   kernels::AttentionArgs attention_args(const LayerContext& context, uint32_t piece,
                                         uint32_t kv_head) const;
   const std::byte* first_tile(const AttentionItem& item, uint32_t layer) const;
+  void prefetch_slots(const AttentionItem& item, uint32_t layer) const;
   void run_item(const LayerContext& context, const AttentionItem& item, const std::byte* next_tile);
   void attend_piece(const LayerContext& context, const AttentionItem& item,
                     const std::byte* next_tile);
@@ -82,11 +80,11 @@ class AttentionStage {
   float q_scale_ = 1.0f;
 
   std::unique_ptr<AttentionItems> items_;
+  std::unique_ptr<KvPrefetch> prefetch_;
   std::unique_ptr<std::atomic<uint32_t>[]> heads_left_;     // per piece
   std::unique_ptr<std::atomic<uint32_t>[]> segments_left_;  // per unit, when split
   Arena arena_;
   float* states_ = nullptr;  // [unit][segment][head of the kv head][stride]
-  std::vector<std::vector<const std::byte*>> tiles_;  // per thread
 };
 
 }  // namespace stet::executor

@@ -65,7 +65,8 @@ void ForwardPass::run_layers(std::span<const uint32_t> token_ids, std::span<cons
   num_rows_ = static_cast<uint32_t>(token_ids.size());
   sample_rows_ = {};
   faults_.reset(num_rows_);
-  attention_->prepare(runs, groups);
+  attention_->prepare(num_rows_, runs, groups);
+  next_attention_ = 0;
   for (const ResolvedOp& op : recipe_.prologue) {
     run_op(op, -1);
   }
@@ -83,6 +84,7 @@ void ForwardPass::run_layers(std::span<const uint32_t> token_ids, std::span<cons
     timer_.mark(Verb::kRope);
     attention_->attend(context);
     timer_.mark(Verb::kAttention);
+    next_attention_ = l + 1;
     for (const ResolvedOp& op : layer.after) {
       run_op(op, static_cast<int32_t>(l));
     }
@@ -192,7 +194,7 @@ void ForwardPass::linear(const ResolvedOp& op) {
     num_panels += part->num_panels();
   }
   const uint32_t chunk = chunk_of(num_panels, pool_->num_threads(), UINT32_MAX);
-  pool_->run(num_panels, chunk, [&](uint32_t, uint32_t begin, uint32_t end) {
+  pool_->run(num_panels, chunk, [&](uint32_t thread, uint32_t begin, uint32_t end) {
     uint32_t first = 0;  // panel of the op at which the part begins
     for (size_t p = 0; p < op.parts.size() && first < end; ++p) {
       const kernels::PackedMatrix& w = *op.parts[p];
@@ -200,6 +202,7 @@ void ForwardPass::linear(const ResolvedOp& op) {
       if (begin < last) {
         kernels::LinearArgs args = base;
         args.w = &w;
+        args.prefetch = attention_->prefetch(next_attention_, thread);
         args.panel_begin = std::max(begin, first) - first;
         args.panel_end = std::min(end, last) - first;
         args.out = out.data + out.part[p];

@@ -88,6 +88,7 @@ class ForwardPass {
 
   std::span<const uint32_t> token_ids_;
   uint32_t num_rows_ = 0;
+  uint32_t next_attention_ = 0;  // the layer whose tiles linears prefetch; past the last: none
   std::span<const uint32_t> sample_rows_;  // non-empty while the epilogue runs: its rows are these
 };
 

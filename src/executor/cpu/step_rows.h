@@ -21,6 +21,13 @@ struct RowRun {
   uint32_t first_pos = 0;
 };
 
+// K and V of the tile of position `pos`.
+inline std::byte* kv_tile(const kernels::KvView& kv, const kernels::KvTileLayout& layout,
+                          uint32_t layer, uint32_t kv_head, uint32_t pos) {
+  return kv.block(pos / layout.block_tokens) + layout.offset(layer, kv_head) +
+         pos % layout.block_tokens / kernels::kTile * layout.tile_bytes();
+}
+
 // Runs of one row each whose tables begin with the same blocks (PrefixGroup).
 struct RowGroup {
   std::span<const uint32_t> runs;  // 2 or more, ascending
