@@ -1,4 +1,5 @@
-// Choice of a table: the first of all_tables() that the CPU supports and whose self-test passes.
+// Choice of a table: the first of all_tables() that the CPU supports and whose self-test passes; of
+// the two that differ in attention only, the faster one.
 #include <cstring>
 
 #include "kernels/dispatch/cpu_features.h"
@@ -13,10 +14,16 @@ namespace {
 constexpr const KernelTable* kTables[] = {&kAvx512Bf16Table, &kAvx512FmaTable, &kAvx2Table,
                                           &kScalarTable};
 
+bool runs_here(const KernelTable& table) {
+  return cpu_supports(table) && self_test(table);
+}
+
 const KernelTable& choose() {
   for (const KernelTable* table : kTables) {
-    if (cpu_supports(*table) && self_test(*table)) {
-      return *table;
+    if (runs_here(*table)) {
+      return table == &kAvx512Bf16Table && runs_here(kAvx512FmaTable)
+                 ? faster_attention(*table, kAvx512FmaTable)
+                 : *table;
     }
   }
   return kScalarTable;

@@ -81,7 +81,9 @@ bool cpu_supports(const KernelTable& table);
 // table, on fixed data.
 bool self_test(const KernelTable& table);
 const KernelTable* find_table(const char* name);  // null if unknown
-const KernelTable& best_table();  // first that the CPU supports and whose self_test passes
+// The first that the CPU supports and whose self_test passes; of tables that differ in attention
+// only, the one that is measured to be faster. The same one for the life of the process.
+const KernelTable& best_table();
 
 // C4: sets MXCSR to 0x9FC0 on the calling thread (nearest even, FTZ, DAZ, all masked). Every
 // compute thread calls it.
