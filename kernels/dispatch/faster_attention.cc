@@ -1,7 +1,7 @@
 // Which of two tables attends faster on this very processor. Their bits are equal, so this is the
 // one choice that a clock may make: vdpbf16ps takes the place of two fma on Zen 4, and the time of
 // four on a Xeon.
-#include <x86intrin.h>
+#include <immintrin.h>
 
 #include "kernels/dispatch/tables.h"
 
