@@ -36,6 +36,13 @@ uint32_t sample(const SampleArgs& args);
 
 }  // namespace stet::kernels::avx512
 
+// Linears whose integer sums AMX makes.
+namespace stet::kernels::avx512amx {
+void linear_q4_0(const LinearArgs& args);
+void linear_q4_1(const LinearArgs& args);
+void linear_q8_0(const LinearArgs& args);
+}  // namespace stet::kernels::avx512amx
+
 // Attention twice: with vdpbf16ps, and with fma for processors without it (or with another order
 // inside it).
 namespace stet::kernels::avx512bf16 {

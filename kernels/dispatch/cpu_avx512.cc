@@ -1,4 +1,4 @@
-// The AVX-512 tables. Both share everything but attention.
+// The AVX-512 tables. They share everything but attention and, with AMX, the commonest linears.
 #include "kernels/dispatch/avx2_ops.h"
 #include "kernels/dispatch/avx512_ops.h"
 #include "kernels/dispatch/tables.h"
@@ -44,8 +44,8 @@ constexpr KernelTable make_bf16_table() {
   return t;
 }
 
-constexpr KernelTable make_fma_table() {
-  KernelTable t = make_table("avx512vnni_fma");
+constexpr KernelTable make_fma_table(const char* name) {
+  KernelTable t = make_table(name);
   t.attention = avx512fma::attention;
   t.attention_segment = avx512fma::attention_segment;
   t.attention_merge = avx512fma::attention_merge;
@@ -54,9 +54,19 @@ constexpr KernelTable make_fma_table() {
   return t;
 }
 
+// Attention in fma: processors with AMX so far have a slow vdpbf16ps (faster_attention.cc).
+constexpr KernelTable make_amx_table() {
+  KernelTable t = make_fma_table("avx512amx");
+  t.linear[static_cast<int>(WeightType::kQ4_0)] = avx512amx::linear_q4_0;
+  t.linear[static_cast<int>(WeightType::kQ4_1)] = avx512amx::linear_q4_1;
+  t.linear[static_cast<int>(WeightType::kQ8_0)] = avx512amx::linear_q8_0;
+  return t;
+}
+
 }  // namespace
 
+constinit const KernelTable kAvx512AmxTable = make_amx_table();
 constinit const KernelTable kAvx512Bf16Table = make_bf16_table();
-constinit const KernelTable kAvx512FmaTable = make_fma_table();
+constinit const KernelTable kAvx512FmaTable = make_fma_table("avx512vnni_fma");
 
 }  // namespace stet::kernels

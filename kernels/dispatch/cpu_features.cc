@@ -1,6 +1,8 @@
 #include "kernels/dispatch/cpu_features.h"
 
 #include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <cstdint>
 
@@ -28,8 +30,17 @@ uint64_t read_xcr0() {
   return uint64_t{hi} << 32 | lo;
 }
 
-constexpr uint64_t kYmmState = 0x6;   // XMM, YMM
-constexpr uint64_t kZmmState = 0xE6;  // and opmask, ZMM 0-15 upper halves, ZMM 16-31
+// Linux gives the 8 KiB of tile registers only to processes that ask (Documentation/arch/x86/
+// xstate.rst): once, for all threads.
+bool ask_for_tiles() {
+  constexpr long kArchReqXcompPerm = 0x1023;
+  constexpr long kTileData = 18;
+  return syscall(SYS_arch_prctl, kArchReqXcompPerm, kTileData) == 0;
+}
+
+constexpr uint64_t kYmmState = 0x6;       // XMM, YMM
+constexpr uint64_t kZmmState = 0xE6;      // and opmask, ZMM 0-15 upper halves, ZMM 16-31
+constexpr uint64_t kTileState = 0x60000;  // tile configuration and data
 
 }  // namespace
 
@@ -46,6 +57,9 @@ CpuFeatures detect_cpu() {
     f.avx512_core = bit(seven.b, 16) && bit(seven.b, 17) && bit(seven.b, 30) && bit(seven.b, 31);
     f.avx512_vnni = f.avx512_core && bit(seven.c, 11);
     f.avx512_bf16 = f.avx512_core && bit(seven_one.a, 5);
+  }
+  if (f.avx512_vnni && (saved & kTileState) == kTileState) {
+    f.amx_int8 = bit(seven.d, 24) && bit(seven.d, 25) && ask_for_tiles();
   }
   return f;
 }

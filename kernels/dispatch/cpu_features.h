@@ -8,6 +8,7 @@ struct CpuFeatures {
   bool avx512_core = false;  // F, BW, VL, DQ
   bool avx512_vnni = false;
   bool avx512_bf16 = false;
+  bool amx_int8 = false;  // and this process may use the tile registers
 };
 
 CpuFeatures detect_cpu();

@@ -11,8 +11,8 @@
 namespace stet::kernels {
 namespace {
 
-constexpr const KernelTable* kTables[] = {&kAvx512Bf16Table, &kAvx512FmaTable, &kAvx2Table,
-                                          &kScalarTable};
+constexpr const KernelTable* kTables[] = {&kAvx512AmxTable, &kAvx512Bf16Table, &kAvx512FmaTable,
+                                          &kAvx2Table, &kScalarTable};
 
 bool runs_here(const KernelTable& table) {
   return cpu_supports(table) && self_test(table);
@@ -37,6 +37,9 @@ TableList all_tables() {
 
 bool cpu_supports(const KernelTable& table) {
   static const CpuFeatures cpu = detect_cpu();
+  if (std::strcmp(table.name, kAvx512AmxTable.name) == 0) {
+    return cpu.amx_int8;
+  }
   if (std::strcmp(table.name, kAvx512Bf16Table.name) == 0) {
     return cpu.avx512_vnni && cpu.avx512_bf16;
   }

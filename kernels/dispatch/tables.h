@@ -6,6 +6,7 @@
 namespace stet::kernels {
 
 extern const KernelTable kScalarTable;      // x86-64-v2
+extern const KernelTable kAvx512AmxTable;   // kAvx512FmaTable with AMX linears
 extern const KernelTable kAvx512Bf16Table;  // AVX-512 F, BW, VL, DQ, VNNI, BF16
 extern const KernelTable kAvx512FmaTable;   // the same without BF16: attention in fma
 extern const KernelTable kAvx2Table;        // AVX2, FMA, F16C

@@ -11,6 +11,7 @@
 #include <immintrin.h>
 
 #include "kernels/dispatch/avx512_ops.h"
+#include "kernels/gemm/avx512.h"
 #include "kernels/gemm/blocks.h"
 #include "kernels/gemm/reference.h"
 #include "kernels/numerics/avx512.h"
@@ -20,22 +21,10 @@ namespace {
 
 constexpr uint32_t kMaxRows = 6;
 
-struct Pair {
-  __m512 v[2];  // columns 0..15 and 16..31
-};
-
-STET_INLINE __m512i load512(const std::byte* p) {
-  return _mm512_loadu_si512(p);
-}
-
 STET_INLINE __m512i broadcast4(const int8_t* p) {
   int32_t v;
   __builtin_memcpy(&v, p, 4);
   return _mm512_set1_epi32(v);
-}
-
-STET_INLINE __m512 half_scales(const std::byte* p) {
-  return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
 }
 
 // One step of vpdpbusd over all rows: operand pair w0, w1 against 4 k at q.
@@ -139,37 +128,6 @@ STET_INLINE void float_sums(const Block& b, Pair (&f)[kRows]) {
       const __m512 x = _mm512_set1_ps(b.x[r * b.ldk + k]);
       f[r].v[0] = _mm512_fmadd_ps(x, w0, f[r].v[0]);
       f[r].v[1] = _mm512_fmadd_ps(x, w1, f[r].v[1]);
-    }
-  }
-}
-
-// Outliers ascending, bias, residual, store.
-template <int kRows>
-STET_INLINE void finish(const LinearArgs& args, uint32_t row, uint32_t panel, uint32_t outliers,
-                        Pair (&f)[kRows]) {
-  const PackedMatrix& w = *args.w;
-  const size_t stride = round_up(w.n, kPanel);
-#pragma GCC unroll 2
-  for (int h = 0; h < 2; ++h) {
-    const size_t col = size_t{panel} * kPanel + 16 * h;
-    for (uint32_t o = 0; o < outliers; ++o) {
-      const __m512 wo = _mm512_loadu_ps(w.outlier_w + o * stride + col);
-#pragma GCC unroll 8
-      for (int r = 0; r < kRows; ++r) {
-        const __m512 x = _mm512_set1_ps(args.in.xo[(size_t{row} + r) * kMaxOutliers + o]);
-        f[r].v[h] = _mm512_fmadd_ps(x, wo, f[r].v[h]);
-      }
-    }
-#pragma GCC unroll 8
-    for (int r = 0; r < kRows; ++r) {
-      float* out = args.out + (size_t{row} + r) * args.ldo + col;
-      if (w.bias) {
-        f[r].v[h] = _mm512_add_ps(f[r].v[h], _mm512_loadu_ps(w.bias + col));
-      }
-      if (args.add) {
-        f[r].v[h] = _mm512_add_ps(_mm512_loadu_ps(out), f[r].v[h]);
-      }
-      _mm512_storeu_ps(out, f[r].v[h]);
     }
   }
 }

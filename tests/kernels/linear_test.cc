@@ -58,7 +58,7 @@ TEST_P(Linear, EveryTableGivesTheBitsOfTheDefinition) {
     c.k = fit(c.k);
     const test::Weights w = test::make_weights(rng, GetParam(), c.n, c.k, c.outliers, c.bias);
     const test::OutlierList outliers(rng, c.k, c.outliers);
-    for (const uint32_t rows : {1u, 2u, 3u, 4u, 5u, 6u, 7u, 8u, 15u, 16u, 17u, 33u, 64u}) {
+    for (const uint32_t rows : {1u, 2u, 3u, 4u, 5u, 6u, 7u, 8u, 15u, 16u, 17u, 33u, 64u, 149u}) {
       test::Rows in(rows, c.k);
       const test::Shape shape = test::kShapes[rng.below(std::size(test::kShapes))];
       fill_rows(rng, &in, rows, shape, outliers.view());
