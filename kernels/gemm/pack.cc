@@ -16,6 +16,7 @@
 
 #include "kernels/gemm/layout.h"
 #include "kernels/numerics/fma.h"
+#include "kernels/numerics/inline.h"
 
 namespace stet::kernels {
 namespace {
@@ -58,30 +59,39 @@ bool finite_value(WeightType type, const std::byte* p) {
   return (u & kNonFinite) != kNonFinite;
 }
 
-// One group of 32 of a file block.
+// One group of 32 of a file block. Codes stand four to a word, as everywhere below: packing is part
+// of every start.
 struct FileGroup {
-  uint8_t codes[kGroup];  // as stored in panels, k ascending
+  uint32_t codes[kGroup / 4];  // as stored in panels, k ascending
   // K types: the factor of d and the one of m; Q6_K: of the two halves, as bits of an int8.
   uint8_t factors[2];
 };
 
-void add_high_bits(uint32_t bits, uint8_t* codes) {
-  for (uint32_t i = 0; i < kGroup; ++i) {
-    codes[i] = static_cast<uint8_t>(codes[i] | (bits >> i & 1) << 4);
+constexpr uint32_t kLowNibbles = 0x0F0F0F0F;
+
+// 1 in every byte whose bit of these four is set.
+STET_INLINE uint32_t spread_bits(uint32_t four) {
+  return four * 0x00204081u & 0x01010101u;
+}
+
+STET_INLINE void split_nibbles(const std::byte* src, uint32_t* codes) {
+  for (uint32_t w = 0; w < 4; ++w) {
+    const uint32_t both = load_u32(src + 4 * w);
+    codes[w] = both & kLowNibbles;
+    codes[w + 4] = both >> 4 & kLowNibbles;
   }
 }
 
-void split_nibbles(const std::byte* src, uint8_t* codes) {
-  for (uint32_t i = 0; i < kGroup / 2; ++i) {
-    codes[i] = byte_at(src + i) & 15;
-    codes[i + kGroup / 2] = byte_at(src + i) >> 4;
+STET_INLINE void add_high_bits(uint32_t bits, uint32_t* codes) {
+  for (uint32_t w = 0; w < 8; ++w) {
+    codes[w] |= spread_bits(bits >> 4 * w & 15) << 4;
   }
 }
 
 // Q4_K and Q5_K: eight pairs of 6 bits in 12 bytes. The first four pairs lie in the low bits of
 // bytes 0-3 and 4-7; the others have their low four bits in bytes 8-11, their high two above the
 // first.
-void read_k_factors(const std::byte* packed, uint32_t g, uint8_t* factors) {
+STET_INLINE void read_k_factors(const std::byte* packed, uint32_t g, uint8_t* factors) {
   const auto at = [&](uint32_t i) { return uint32_t{byte_at(packed + i)}; };
   const uint32_t sc = g < 4 ? at(g) & 63 : (at(g + 4) & 15) | (at(g - 4) >> 6) << 4;
   const uint32_t mn = g < 4 ? at(g + 4) & 63 : at(g + 4) >> 4 | (at(g) >> 6) << 4;
@@ -89,30 +99,29 @@ void read_k_factors(const std::byte* packed, uint32_t g, uint8_t* factors) {
   factors[1] = static_cast<uint8_t>(mn);
 }
 
-void read_k_group(WeightType type, const std::byte* block, uint32_t g, FileGroup* out) {
+STET_INLINE void read_k_group(WeightType type, const std::byte* block, uint32_t g, FileGroup* out) {
   read_k_factors(block + 4, g, out->factors);
   const std::byte* high = block + 16;
   const std::byte* low = block + (type == WeightType::kQ5_K ? 48 : 16) + g / 2 * kGroup;
-  for (uint32_t i = 0; i < kGroup; ++i) {
-    const uint32_t both = byte_at(low + i);
-    const uint32_t fifth = type == WeightType::kQ5_K ? byte_at(high + i) >> g & 1u : 0;
-    out->codes[i] = static_cast<uint8_t>((g % 2 == 0 ? both & 15 : both >> 4) | fifth << 4);
+  for (uint32_t w = 0; w < 8; ++w) {
+    const uint32_t fifth =
+        type == WeightType::kQ5_K ? load_u32(high + 4 * w) >> g & 0x01010101u : 0;
+    out->codes[w] = (load_u32(low + 4 * w) >> 4 * (g % 2) & kLowNibbles) | fifth << 4;
   }
 }
 
-void read_q6_k_group(const std::byte* block, uint32_t g, FileGroup* out) {
+STET_INLINE void read_q6_k_group(const std::byte* block, uint32_t g, FileGroup* out) {
   const std::byte* low = block + g / 4 * 64 + g % 2 * kGroup;
   const std::byte* high = block + 128 + g / 4 * kGroup;
-  for (uint32_t i = 0; i < kGroup; ++i) {
-    const uint32_t both = byte_at(low + i);
-    const uint32_t two = byte_at(high + i) >> (2 * (g % 4)) & 3u;
-    out->codes[i] = static_cast<uint8_t>((g % 4 < 2 ? both & 15 : both >> 4) | two << 4);
+  for (uint32_t w = 0; w < 8; ++w) {
+    const uint32_t two = load_u32(high + 4 * w) >> 2 * (g % 4) & 0x03030303u;
+    out->codes[w] = (load_u32(low + 4 * w) >> 4 * (g % 4 / 2) & kLowNibbles) | two << 4;
   }
   out->factors[0] = byte_at(block + 192 + 2 * g);
   out->factors[1] = byte_at(block + 192 + 2 * g + 1);
 }
 
-void read_group(WeightType type, const std::byte* block, uint32_t g, FileGroup* out) {
+STET_INLINE void read_group(WeightType type, const std::byte* block, uint32_t g, FileGroup* out) {
   switch (type) {
     case WeightType::kQ4_0: split_nibbles(block + 2, out->codes); return;
     case WeightType::kQ4_1: split_nibbles(block + 4, out->codes); return;
@@ -128,39 +137,43 @@ void read_group(WeightType type, const std::byte* block, uint32_t g, FileGroup* 
     case WeightType::kQ4_K:
     case WeightType::kQ5_K: read_k_group(type, block, g, out); return;
     default:
-      for (uint32_t k = 0; k < kGroup; ++k) {
-        out->codes[k] = byte_at(block + 2 + k) ^ 0x80u;  // + 128 modulo 256
+      for (uint32_t w = 0; w < 8; ++w) {
+        out->codes[w] = load_u32(block + 2 + 4 * w) ^ 0x80808080u;  // + 128 modulo 256
       }
   }
 }
 
-void store_high_bits(WeightType type, const uint8_t* codes, uint32_t c, std::byte* group) {
+// The places of layout.h (high_bits_place), four k at a time.
+STET_INLINE void store_high_bits(WeightType type, const uint32_t* codes, uint32_t c,
+                                 std::byte* group) {
   uint32_t words[2] = {0, 0};
-  for (uint32_t k = 0; k < kGroup; ++k) {
-    const HighBitsPlace at = high_bits_place(type, k, c);
-    words[(at.byte - code_bytes(type)) / kHighBitBytes] |= uint32_t{codes[k]} >> 4 << at.shift;
+  for (uint32_t w = 0; w < 8; ++w) {
+    if (high_bits(type) == 1) {
+      words[0] |= (codes[w] >> 4 & 0x01010101u) << w;
+    } else {
+      words[w / 4] |= (codes[w] >> 4 & 0x03030303u) << 2 * (w % 4);
+    }
   }
   for (uint32_t plane = 0; plane < high_bits(type); ++plane) {
     std::memcpy(group + code_bytes(type) + plane * kHighBitBytes + 4 * c, words + plane, 4);
   }
 }
 
-void store_group(WeightType type, const FileGroup& from, uint32_t c, std::byte* group) {
-  const uint8_t* codes = from.codes;
+STET_INLINE void store_group(WeightType type, const FileGroup& from, uint32_t c, std::byte* group) {
+  const uint32_t* codes = from.codes;
   if (type == WeightType::kQ8_0) {
     for (uint32_t z = 0; z < 8; ++z) {
-      std::memcpy(group + code_byte(z, c), codes + 4 * z, 4);
+      std::memcpy(group + code_byte(z, c), codes + z, 4);
     }
     return;
   }
   for (uint32_t z = 0; z < 4; ++z) {
-    uint8_t both[4];
-    for (uint32_t i = 0; i < 4; ++i) {
-      both[i] = static_cast<uint8_t>((codes[8 * z + i] & 15) | codes[8 * z + 4 + i] << 4);
-    }
-    std::memcpy(group + code_byte(z, c), both, 4);
+    const uint32_t both = (codes[2 * z] & kLowNibbles) | (codes[2 * z + 1] & kLowNibbles) << 4;
+    std::memcpy(group + code_byte(z, c), &both, 4);
   }
-  store_high_bits(type, codes, c, group);
+  if (high_bits(type) > 0) {
+    store_high_bits(type, codes, c, group);
+  }
   if (groups_per_unit(type) > 1) {
     std::memcpy(group + group_scales_at(type) + c, from.factors, 1);
     std::memcpy(group + group_scales_at(type) + kPanel + c, from.factors + 1, 1);
@@ -168,8 +181,8 @@ void store_group(WeightType type, const FileGroup& from, uint32_t c, std::byte* 
 }
 
 // Column c of a panel; row = file bytes of that output row, or null for a missing column.
-bool pack_quantised_column(WeightType type, const std::byte* row, uint32_t k, uint32_t c,
-                           std::byte* unit) {
+template <WeightType type>
+bool pack_quantised_column(const std::byte* row, uint32_t k, uint32_t c, std::byte* unit) {
   static constexpr std::byte kNone[4] = {};
   FileGroup group = {};
   std::memset(group.codes, code_offset(type), sizeof group.codes);
@@ -207,6 +220,23 @@ bool pack_float_column(WeightType type, const std::byte* row, uint32_t k, uint32
   return finite;
 }
 
+bool pack_column(WeightType type, const std::byte* row, uint32_t k, uint32_t c, std::byte* unit) {
+  switch (type) {
+    case WeightType::kQ4_0: return pack_quantised_column<WeightType::kQ4_0>(row, k, c, unit);
+    case WeightType::kQ4_1: return pack_quantised_column<WeightType::kQ4_1>(row, k, c, unit);
+    case WeightType::kQ5_0: return pack_quantised_column<WeightType::kQ5_0>(row, k, c, unit);
+    case WeightType::kQ5_1: return pack_quantised_column<WeightType::kQ5_1>(row, k, c, unit);
+    case WeightType::kQ8_0: return pack_quantised_column<WeightType::kQ8_0>(row, k, c, unit);
+    case WeightType::kQ4_K: return pack_quantised_column<WeightType::kQ4_K>(row, k, c, unit);
+    case WeightType::kQ5_K: return pack_quantised_column<WeightType::kQ5_K>(row, k, c, unit);
+    case WeightType::kQ6_K: return pack_quantised_column<WeightType::kQ6_K>(row, k, c, unit);
+    case WeightType::kF32:
+    case WeightType::kF16:
+    case WeightType::kBF16: break;
+  }
+  return pack_float_column(type, row, k, c, unit);
+}
+
 }  // namespace
 
 size_t file_row_bytes(WeightType type, uint32_t k) {
@@ -227,8 +257,7 @@ bool pack_panels(WeightType type, const std::byte* file_rows, uint32_t n, uint32
     for (uint32_t c = 0; c < kPanel; ++c) {
       const uint32_t col = panel * kPanel + c;
       const std::byte* row = col < n ? file_rows + size_t{col} * file_row_bytes(type, k) : nullptr;
-      const bool ok = is_quantised(type) ? pack_quantised_column(type, row, k, c, to)
-                                         : pack_float_column(type, row, k, c, to);
+      const bool ok = pack_column(type, row, k, c, to);
       finite = finite && ok;
     }
   }
@@ -244,7 +273,8 @@ float file_weight(WeightType type, const std::byte* file_rows, uint32_t k, uint3
   at += size_t{col / block_elements(type)} * file_block_bytes(type);
   FileGroup group;
   read_group(type, at, col % block_elements(type) / kGroup, &group);
-  const int32_t code = int32_t{group.codes[col % kGroup]} - code_offset(type);
+  const uint32_t word = group.codes[col % kGroup / 4];
+  const int32_t code = static_cast<int32_t>(word >> 8 * (col % 4) & 255) - code_offset(type);
   const float d = f16_to_float(load_u16(at + file_scale_at(type)));
   const float m = has_minimum(type) ? f16_to_float(load_u16(at + file_scale_at(type) + 2)) : 0.0f;
   switch (type) {
