@@ -222,9 +222,13 @@ int main(int argc, char** argv) {
   if (settings.threads == 0) {
     settings.threads = executor::read_cpu_budget().usable();
   }
-  if (!settings.table.empty() && kernels::find_table(settings.table.c_str()) == nullptr) {
-    std::fprintf(stderr, "unknown kernel table '%s'\n", settings.table.c_str());
-    return 64;
+  if (!settings.table.empty()) {
+    const kernels::KernelTable* table = kernels::find_table(settings.table.c_str());
+    if (table == nullptr || !kernels::cpu_supports(*table)) {
+      std::fprintf(stderr, "no kernel table '%s' for this CPU; best here: %s\n",
+                   settings.table.c_str(), kernels::best_table().name);
+      return 64;
+    }
   }
   auto index = formats::open_gguf(settings.path);
   if (!index.ok()) {

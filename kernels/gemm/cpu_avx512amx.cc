@@ -9,8 +9,9 @@
 // not renamed, so that each is written long after its last use.
 //
 // Bound: the float part, four operations per 16 sums (three without minimum) on two pipes: 256
-// multiply-adds per cycle and core with a minimum, where vpdpbusd with its unpacking allows 70. The
-// tiles alone would do 512.
+// multiply-adds per cycle and core with a minimum, where vpdpbusd with its unpacking allows 70.
+// Reached is 80 (vpdpbusd: 62), because tiles and float operations overlap badly; figures and what
+// was tried: benchmarks/results/kernels/amx.txt.
 #include <immintrin.h>
 
 #include "kernels/dispatch/avx512_ops.h"
@@ -30,8 +31,9 @@ constexpr uint32_t kTileRows = 16;
 constexpr uint32_t kHalfRows = 8;   // whose 16 sums of floats stay in registers
 constexpr uint32_t kChunk = 2;      // groups
 constexpr uint32_t kMaxRows = 128;  // whose sums of floats wait in L1 for the next chunk
-constexpr uint32_t kMinRows = 4;    // below, vpdpbusd is as fast
+constexpr uint32_t kMinRows = 10;   // below, vpdpbusd is faster
 constexpr size_t kAheadBytes = 6144;
+constexpr uint32_t kForeignLines = 4;  // of LinearArgs::prefetch per group of 8 rows
 constexpr size_t kTileRowBytes = 64;
 
 uint32_t least(uint32_t a, uint32_t b) {
@@ -156,14 +158,17 @@ void run_whole(const TileJob& job) {
   }
 }
 
-// A line of the list, if there is one.
-STET_INLINE void prefetch_line(Prefetch* list) {
+// The next lines of the list, as long as there are any.
+STET_INLINE void prefetch_lines(Prefetch* list) {
   if (list == nullptr || list->run >= list->num_runs) {
     return;
   }
-  _mm_prefetch(reinterpret_cast<const char*>(list->runs[list->run]) + size_t{list->done_lines} * 64,
-               _MM_HINT_T1);
-  if (++list->done_lines == list->run_lines) {
+  const char* from = reinterpret_cast<const char*>(list->runs[list->run]);
+  for (uint32_t i = 0; i < kForeignLines; ++i) {
+    _mm_prefetch(from + size_t{list->done_lines + i} * 64, _MM_HINT_T1);
+  }
+  list->done_lines += kForeignLines;
+  if (list->done_lines >= list->run_lines) {
     ++list->run;
     list->done_lines = 0;
   }
@@ -249,7 +254,7 @@ void add_sums(const AddArgs& args) {
     for (uint32_t i = 0; i < per_group; ++i) {
       run_quarter(*args.job, quarter++);
     }
-    prefetch_line(args.prefetch);
+    prefetch_lines(args.prefetch);
     const int32_t* sums = args.sums + g * 2 * kTileRows * 16;
     __asm__("" : "+r"(sums));
     const __m512 d[2] = {_mm512_load_ps(chunk.d[g][0]), _mm512_load_ps(chunk.d[g][1])};

@@ -61,8 +61,8 @@ json score_text(stet::executor::CpuBackend* backend, uint64_t* step_number,
 int run(const std::string& model_path, const std::string& tokens_path, const std::string& isa) {
   const stet::kernels::KernelTable* table =
       isa.empty() ? &stet::kernels::best_table() : stet::kernels::find_table(isa.c_str());
-  if (table == nullptr) {
-    std::fprintf(stderr, "stet_score: --isa %s: no such kernel table\n", isa.c_str());
+  if (table == nullptr || !stet::kernels::cpu_supports(*table)) {
+    std::fprintf(stderr, "stet_score: --isa %s: no such kernel table for this CPU\n", isa.c_str());
     return 64;
   }
   auto index = stet::formats::open_gguf(model_path);

@@ -76,6 +76,8 @@ struct TableList {
   size_t num;
 };
 TableList all_tables();
+// Also asks the operating system for the registers that a table needs: call it before the first
+// use.
 bool cpu_supports(const KernelTable& table);
 // Compares the table's bf16 dot instruction with the fma chain of C5, and a few ops with the scalar
 // table, on fixed data.
