@@ -41,6 +41,10 @@ namespace stet::kernels::avx512amx {
 void linear_q4_0(const LinearArgs& args);
 void linear_q4_1(const LinearArgs& args);
 void linear_q8_0(const LinearArgs& args);
+void linear_q5_0(const LinearArgs& args);
+void linear_q5_1(const LinearArgs& args);
+void linear_q4_k(const LinearArgs& args);
+void linear_q5_k(const LinearArgs& args);
 }  // namespace stet::kernels::avx512amx
 
 // Attention twice: with vdpbf16ps, and with fma for processors without it (or with another order

@@ -60,6 +60,10 @@ constexpr KernelTable make_amx_table() {
   t.linear[static_cast<int>(WeightType::kQ4_0)] = avx512amx::linear_q4_0;
   t.linear[static_cast<int>(WeightType::kQ4_1)] = avx512amx::linear_q4_1;
   t.linear[static_cast<int>(WeightType::kQ8_0)] = avx512amx::linear_q8_0;
+  t.linear[static_cast<int>(WeightType::kQ5_0)] = avx512amx::linear_q5_0;
+  t.linear[static_cast<int>(WeightType::kQ5_1)] = avx512amx::linear_q5_1;
+  t.linear[static_cast<int>(WeightType::kQ4_K)] = avx512amx::linear_q4_k;
+  t.linear[static_cast<int>(WeightType::kQ5_K)] = avx512amx::linear_q5_k;
   return t;
 }
 

@@ -21,6 +21,31 @@ STET_INLINE __m512 half_scales(const std::byte* p) {
   return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
 }
 
+STET_INLINE __m512 byte_floats(const std::byte* p) {
+  return _mm512_cvtepi32_ps(
+      _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+}
+
+// d_g and m_g of the columns of half `h`. Products with a factor of 6 bits are exact.
+template <WeightType kType>
+STET_INLINE __m512 group_scale(const std::byte* unit, const std::byte* group, int h) {
+  const __m512 d = half_scales(unit + unit_scales_at(kType) + 32 * h);
+  if constexpr (groups_per_unit(kType) == 1) {
+    return d;
+  }
+  return _mm512_mul_ps(d, byte_floats(group + group_scales_at(kType) + 16 * h));
+}
+
+template <WeightType kType>
+STET_INLINE __m512 group_minimum(const std::byte* unit, const std::byte* group, int h) {
+  const __m512 m = half_scales(unit + unit_scales_at(kType) + kScalesBytes + 32 * h);
+  if constexpr (groups_per_unit(kType) == 1) {
+    return m;
+  }
+  const __m512 factors = byte_floats(group + group_scales_at(kType) + kPanel + 16 * h);
+  return _mm512_xor_ps(_mm512_mul_ps(m, factors), _mm512_set1_ps(-0.0f));
+}
+
 // Outliers ascending, bias, residual, store.
 template <int kRows>
 STET_INLINE void finish(const LinearArgs& args, uint32_t row, uint32_t panel, uint32_t outliers,

@@ -14,6 +14,7 @@
 // was tried: benchmarks/results/kernels/amx.txt.
 #include <immintrin.h>
 
+#include "kernels/dispatch/avx2_ops.h"
 #include "kernels/dispatch/avx512_ops.h"
 #include "kernels/gemm/avx512.h"
 #include "kernels/gemm/tiles.h"
@@ -23,7 +24,8 @@ namespace stet::kernels::avx512amx {
 namespace {
 
 using avx512::finish;
-using avx512::half_scales;
+using avx512::group_minimum;
+using avx512::group_scale;
 using avx512::load512;
 using avx512::Pair;
 
@@ -64,45 +66,59 @@ struct Sums {
   alignas(64) int32_t of[kChunk][2][kTileRows][16];
 };
 
+// The codes of a half's columns at k = 4z .. 4z + 3, without offset: signed bytes.
 template <WeightType kType>
-STET_INLINE void unpack_codes(const std::byte* w, int8_t (&codes)[2][kGroup / 4][64]) {
-#pragma GCC unroll 2
-  for (int h = 0; h < 2; ++h) {
-    if constexpr (kType == WeightType::kQ8_0) {
+STET_INLINE void unpack_half(const std::byte* group, int h, int8_t (&codes)[kGroup / 4][64]) {
+  if constexpr (kType == WeightType::kQ8_0) {
 #pragma GCC unroll 8
-      for (int z = 0; z < 8; ++z) {
-        const __m512i c = load512(w + z * 128 + h * 64);
-        _mm512_store_si512(codes[h][z], _mm512_xor_si512(c, _mm512_set1_epi8(-128)));
-      }
-    } else {
-      const __m512i low = _mm512_set1_epi8(15);
-      const __m512i offset = _mm512_set1_epi8(kType == WeightType::kQ4_0 ? 8 : 0);
-#pragma GCC unroll 4
-      for (int z = 0; z < 4; ++z) {
-        const __m512i c = load512(w + z * 128 + h * 64);
-        const __m512i c0 = _mm512_and_si512(c, low);
-        const __m512i c1 = _mm512_and_si512(_mm512_srli_epi16(c, 4), low);
-        _mm512_store_si512(codes[h][2 * z], _mm512_sub_epi8(c0, offset));
-        _mm512_store_si512(codes[h][2 * z + 1], _mm512_sub_epi8(c1, offset));
-      }
+    for (int z = 0; z < 8; ++z) {
+      const __m512i c = load512(group + z * 128 + h * 64);
+      _mm512_store_si512(codes[z], _mm512_xor_si512(c, _mm512_set1_epi8(-128)));
     }
+    return;
+  }
+  const __m512i low = _mm512_set1_epi8(15);
+  const __m512i offset = _mm512_set1_epi8(code_offset(kType));
+  __m512i fifth = _mm512_setzero_si512();
+  if constexpr (high_bits(kType) == 1) {
+    fifth = load512(group + code_bytes(kType) + h * 64);
+  }
+  const auto store = [&](int z, __m512i c) {
+    if constexpr (high_bits(kType) == 1) {  // bit z of each byte becomes its bit 4
+      const __m512i bit = _mm512_and_si512(_mm512_srli_epi32(fifth, z), _mm512_set1_epi8(1));
+      c = _mm512_or_si512(c, _mm512_slli_epi32(bit, 4));
+    }
+    if constexpr (code_offset(kType) != 0) {
+      c = _mm512_sub_epi8(c, offset);
+    }
+    _mm512_store_si512(codes[z], c);
+  };
+#pragma GCC unroll 4
+  for (int z = 0; z < 4; ++z) {
+    const __m512i both = load512(group + z * 128 + h * 64);
+    store(2 * z, _mm512_and_si512(both, low));
+    store(2 * z + 1, _mm512_and_si512(_mm512_srli_epi16(both, 4), low));
   }
 }
 
+// Groups [begin, begin + groups) of the panel at `w`.
 template <WeightType kType>
-void unpack(const std::byte* w, uint32_t groups, Chunk* chunk) {
-  constexpr uint32_t kUnit = panel_unit_bytes(kType);
-  constexpr uint32_t kScales = unit_scales_at(kType);
+void unpack(const std::byte* w, uint32_t begin, uint32_t groups, Chunk* chunk) {
+  constexpr uint32_t kPerUnit = groups_per_unit(kType);
+  constexpr uint32_t kGroupShare = panel_unit_bytes(kType) / kPerUnit;
   chunk->groups = groups;
-  for (uint32_t g = 0; g < groups; ++g, w += kUnit) {
-    for (uint32_t line = 0; line < kUnit; line += 64) {
-      _mm_prefetch(reinterpret_cast<const char*>(w) + kAheadBytes + line, _MM_HINT_T0);
+  for (uint32_t g = 0; g < groups; ++g) {
+    const std::byte* unit = w + size_t{(begin + g) / kPerUnit} * panel_unit_bytes(kType);
+    const std::byte* group = unit + (begin + g) % kPerUnit * group_bytes(kType);
+    for (uint32_t byte = 0; byte < kGroupShare; byte += 64) {
+      _mm_prefetch(reinterpret_cast<const char*>(group) + kAheadBytes + byte, _MM_HINT_T0);
     }
-    unpack_codes<kType>(w, chunk->codes[g]);
+#pragma GCC unroll 2
     for (int h = 0; h < 2; ++h) {
-      _mm512_store_ps(chunk->d[g][h], half_scales(w + kScales + 32 * h));
+      unpack_half<kType>(group, h, chunk->codes[g][h]);
+      _mm512_store_ps(chunk->d[g][h], group_scale<kType>(unit, group, h));
       if constexpr (has_minimum(kType)) {
-        _mm512_store_ps(chunk->m[g][h], half_scales(w + kScales + kScalesBytes + 32 * h));
+        _mm512_store_ps(chunk->m[g][h], group_minimum<kType>(unit, group, h));
       }
     }
   }
@@ -321,8 +337,7 @@ struct PanelRows {
   uint32_t num_groups() const { return args.w->k / kGroup; }
 
   void unpack_chunk(uint32_t c) {
-    unpack<kType>(w + size_t{c} * kChunk * panel_unit_bytes(kType),
-                  least(kChunk, num_groups() - c * kChunk), &chunks[c % 2]);
+    unpack<kType>(w, c * kChunk, least(kChunk, num_groups() - c * kChunk), &chunks[c % 2]);
   }
 
   TileJob job(uint32_t c, uint32_t row, uint32_t unit) {
@@ -428,6 +443,18 @@ void linear_q4_1(const LinearArgs& args) {
 }
 void linear_q8_0(const LinearArgs& args) {
   linear<WeightType::kQ8_0>(args, avx512::linear_q8_0);
+}
+void linear_q5_0(const LinearArgs& args) {
+  linear<WeightType::kQ5_0>(args, avx2::linear_q5_0);
+}
+void linear_q5_1(const LinearArgs& args) {
+  linear<WeightType::kQ5_1>(args, avx2::linear_q5_1);
+}
+void linear_q4_k(const LinearArgs& args) {
+  linear<WeightType::kQ4_K>(args, avx2::linear_q4_k);
+}
+void linear_q5_k(const LinearArgs& args) {
+  linear<WeightType::kQ5_K>(args, avx2::linear_q5_k);
 }
 
 }  // namespace stet::kernels::avx512amx
