@@ -9,7 +9,7 @@
 namespace stet::daemon {
 namespace {
 
-constexpr uint64_t kMiB = uint64_t{1} << 20;
+constexpr uint64_t kMebibyte = uint64_t{1} << 20;
 constexpr uint64_t kHourMs = 3'600'000;
 
 constexpr FieldRow kRows[] = {
@@ -184,7 +184,7 @@ constexpr FieldRow kRows[] = {
     {.path = "limits.max_request_bytes",
      .fallback = "4194304",
      .min = 1024,
-     .max = 1024 * kMiB,
+     .max = 1024 * kMebibyte,
      .doc = "Largest gRPC message and HTTP body."},
     {.path = "limits.max_request_seconds",
      .fallback = "3600",
@@ -199,12 +199,12 @@ constexpr FieldRow kRows[] = {
     {.path = "limits.max_header_bytes",
      .fallback = "16384",
      .min = 1024,
-     .max = kMiB,
+     .max = kMebibyte,
      .doc = "HTTP header list."},
     {.path = "limits.max_metadata_bytes",
      .fallback = "8192",
      .min = 1024,
-     .max = kMiB,
+     .max = kMebibyte,
      .doc = "gRPC metadata of a call."},
     {.path = "limits.max_connections",
      .fallback = "1024",
@@ -273,7 +273,7 @@ constexpr FieldRow kRows[] = {
 
     {.path = "memory.budget_bytes",
      .fallback = "0",
-     .min = 16 * kMiB,
+     .min = 16 * kMebibyte,
      .max = uint64_t{1} << 50,
      .zero_allowed = true,
      .doc = "Upper bound of the memory plan. 0: physical memory and cgroup limits alone."},

@@ -11,8 +11,6 @@
 namespace stet::executor {
 namespace {
 
-constexpr int kPoisonByte = 0xFF;  // bf16 0xFFFF is a NaN
-
 // PagedAttention (SOSP 2023): a block table per sequence over one pool.
 class PagedKvMemory final : public KvMemory {
  public:

@@ -15,8 +15,6 @@
 namespace stet::executor {
 namespace {
 
-constexpr int kPoisonByte = 0xFF;  // bf16 0xFFFF is a NaN
-
 // vAttention (ASPLOS 2025): a kernel sees one strided tensor per sequence. The books are those of
 // paged mode and always kept, so that a sequence can go back to them at any moment.
 class VirtualKvMemory final : public KvMemory {

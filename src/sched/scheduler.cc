@@ -13,9 +13,6 @@ namespace {
 // budget a strict rule alternates 63 and 1.
 constexpr uint32_t kChunkAlign = 64;
 
-uint32_t wanted(const RunningSeq& s) {
-  return s.num_known_tokens - s.num_computed_tokens;
-}
 }  // namespace
 
 uint32_t blocks_for(uint64_t num_tokens, uint32_t block_tokens) {
@@ -61,14 +58,14 @@ void Scheduler::begin(const SchedView& view, Policy* policy) {
 
 void Scheduler::plan_decodes() {
   for (uint32_t i = 0; i < slots_.size() && budget_ > 0; ++i) {
-    if (!slots_[i].preempted && wanted(view_->running[i]) == 1) {
+    if (!slots_[i].preempted && view_->running[i].num_wanted_tokens() == 1) {
       place(i, 1);
     }
   }
 }
 
 bool Scheduler::prefills(uint32_t index) const {
-  return !slots_[index].preempted && wanted(view_->running[index]) > 1;
+  return !slots_[index].preempted && view_->running[index].num_wanted_tokens() > 1;
 }
 
 // A share goes to the shortest ones, so that one long prompt does not take every step. Who waits
@@ -97,13 +94,13 @@ void Scheduler::plan_prefills() {
 void Scheduler::plan_oldest_first() {
   for (uint32_t i = 0; i < slots_.size() && budget_ > 0; ++i) {
     if (prefills(i)) {
-      place(i, wanted(view_->running[i]));
+      place(i, view_->running[i].num_wanted_tokens());
     }
   }
 }
 
 void Scheduler::plan_shortest_first() {
-  const auto length = [&](uint32_t i) { return wanted(view_->running[i]); };
+  const auto length = [&](uint32_t i) { return view_->running[i].num_wanted_tokens(); };
   std::sort(shortest_.begin(), shortest_.end(), [&](uint32_t a, uint32_t b) {
     return length(a) != length(b) ? length(a) < length(b) : a < b;
   });
@@ -131,8 +128,8 @@ void Scheduler::extend(uint32_t index) {
   }
   const RunningSeq& s = view_->running[index];
   take_back(index);
-  give(index,
-       chunk(s.num_computed_tokens, wanted(s), uint64_t{s.num_blocks} + pool_.num_available));
+  give(index, chunk(s.num_computed_tokens, s.num_wanted_tokens(),
+                    uint64_t{s.num_blocks} + pool_.num_available));
 }
 
 void Scheduler::place(uint32_t index, uint32_t want) {
@@ -214,12 +211,12 @@ void Scheduler::emit(StepPlan* plan) const {
     for (uint32_t i = 0; i < slots_.size(); ++i) {
       const RunningSeq& s = view_->running[i];
       const Slot& slot = slots_[i];
-      if (slot.num_tokens > 0 && (wanted(s) == 1) == decodes) {
+      if (slot.num_tokens > 0 && (s.num_wanted_tokens() == 1) == decodes) {
         plan->scheduled.push_back({.seq = s.seq,
                                    .first_pos = s.num_computed_tokens,
                                    .num_scheduled_tokens = slot.num_tokens,
                                    .num_new_blocks = slot.num_new_blocks,
-                                   .sample = slot.num_tokens == wanted(s)});
+                                   .sample = slot.num_tokens == s.num_wanted_tokens()});
       }
     }
   }

@@ -12,10 +12,6 @@ namespace {
 // out is an extrapolation.
 constexpr uint32_t kGrowth = 2;
 
-uint32_t wanted(const RunningSeq& s) {
-  return s.num_known_tokens - s.num_computed_tokens;
-}
-
 void note_target(uint64_t itl_target_us, uint64_t* smallest) {
   if (itl_target_us != 0 && (*smallest == 0 || itl_target_us < *smallest)) {
     *smallest = itl_target_us;
@@ -35,7 +31,7 @@ Load load_of(const SchedView& view) {
   bool prefills = false;
   for (const RunningSeq& s : view.running) {
     note_target(s.itl_target_us, &any);
-    if (wanted(s) == 1) {
+    if (s.num_wanted_tokens() == 1) {
       ++load.decodes.num_tokens;
       load.decodes.decode_context += s.num_known_tokens;
       note_target(s.itl_target_us, &load.itl_target_us);

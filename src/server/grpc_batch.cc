@@ -21,10 +21,10 @@ using grpc::ByteBuffer;
 using std::chrono::seconds;
 using std::chrono::system_clock;
 
-using Base = grpc::ServerBidiReactor<ByteBuffer, ByteBuffer>;
+using BatchReactor = grpc::ServerBidiReactor<ByteBuffer, ByteBuffer>;
 using OpenJobs = std::shared_ptr<std::atomic<uint32_t>>;
 
-constexpr uint64_t kRetryUs = 10'000'000;  // jobs are long
+constexpr uint64_t kJobRetryUs = 10'000'000;  // jobs are long
 // A reader that has taken nothing for so long is gone, whatever its connection says; a slow one may
 // be seen after twice the time.
 constexpr seconds kStallTime{60};
@@ -33,7 +33,7 @@ constexpr seconds kLastWordsTime{5};  // then the stream is reset
 // The transport of a job. It is shared: an alarm may fire after the reactor is gone.
 class BatchStream final : public JobTransport, public std::enable_shared_from_this<BatchStream> {
  public:
-  class Reactor final : public Base {
+  class Reactor final : public BatchReactor {
    public:
     explicit Reactor(std::shared_ptr<BatchStream> stream) : stream_(std::move(stream)) {}
     void OnReadDone(bool ok) override { stream_->read_done(ok); }
@@ -51,7 +51,7 @@ class BatchStream final : public JobTransport, public std::enable_shared_from_th
   BatchStream(grpc::CallbackServerContext* context, std::string request_id, OpenJobs num_open)
       : request_id_(std::move(request_id)), num_open_(std::move(num_open)), context_(context) {}
 
-  Base* start(Service* service, const CallContext& call_context) {
+  BatchReactor* start(Service* service, const CallContext& call_context) {
     auto* const reactor = new Reactor(shared_from_this());  // gRPC's OnDone deletes it
     reactor_ = reactor;
     job_ = std::make_shared<BatchJob>(service, call_context, this);
@@ -169,7 +169,7 @@ class BatchStream final : public JobTransport, public std::enable_shared_from_th
   bool watching_ = false;
 };
 
-class RefusedJob final : public Base {
+class RefusedJob final : public BatchReactor {
  public:
   explicit RefusedJob(const google::rpc::Status& status) { Finish(to_grpc(status)); }
   void OnDone() override { delete this; }
@@ -177,8 +177,8 @@ class RefusedJob final : public Base {
 
 }  // namespace
 
-Base* start_batch(grpc::CallbackServerContext* context, const std::string& version,
-                  Service* service, OpenJobs num_open) {
+BatchReactor* start_batch(grpc::CallbackServerContext* context, const std::string& version,
+                          Service* service, OpenJobs num_open) {
   context->AddInitialMetadata("x-stet-version", version);
   std::string request_id = client_header(*context, "x-request-id");
   if (!is_request_id(request_id)) {
@@ -188,7 +188,7 @@ Base* start_batch(grpc::CallbackServerContext* context, const std::string& versi
   const uint32_t open = num_open->fetch_add(1) + 1;
   if (open > kMaxOpenJobs) {
     num_open->fetch_sub(1);
-    ApiError full = queue_full("calls of GenerateBatch", kMaxOpenJobs, open, kRetryUs);
+    ApiError full = queue_full("calls of GenerateBatch", kMaxOpenJobs, open, kJobRetryUs);
     return new RefusedJob(full.request_id(request_id).build());
   }
   const auto stream =

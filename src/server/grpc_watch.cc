@@ -9,11 +9,11 @@
 namespace stet::server {
 namespace {
 
-using Base = grpc::ServerWriteReactor<grpc::ByteBuffer>;
+using WatchReactor = grpc::ServerWriteReactor<grpc::ByteBuffer>;
 
 // Exactly one thing is outstanding until Finish: a write, or an alarm. Its end decides what is
 // next; a cancel only makes the alarm end at once.
-class Watch final : public Base {
+class Watch final : public WatchReactor {
  public:
   Watch(std::function<grpc::ByteBuffer()> read, std::chrono::milliseconds interval)
       : read_(std::move(read)), interval_(interval) {}
@@ -68,22 +68,23 @@ class Watch final : public Base {
   bool cancelled_ = false;
 };
 
-class Refused final : public Base {
+class RefusedWatch final : public WatchReactor {
  public:
-  explicit Refused(const grpc::Status& status) { Finish(status); }
+  explicit RefusedWatch(const grpc::Status& status) { Finish(status); }
   void OnDone() override { delete this; }
 };
 
 }  // namespace
 
-Base* start_watch(std::function<grpc::ByteBuffer()> read, std::chrono::milliseconds interval) {
+WatchReactor* start_watch(std::function<grpc::ByteBuffer()> read,
+                          std::chrono::milliseconds interval) {
   auto* watch = new Watch(std::move(read), interval);
   watch->send();
   return watch;
 }
 
-Base* refuse_watch(const grpc::Status& status) {
-  return new Refused(status);
+WatchReactor* refuse_watch(const grpc::Status& status) {
+  return new RefusedWatch(status);
 }
 
 }  // namespace stet::server

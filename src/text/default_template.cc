@@ -34,11 +34,11 @@ constexpr std::string_view kGemmaTurns =
     "{% if add_generation_prompt %}{{ '<start_of_turn>model\\n' }}{% endif %}";
 
 // The first row whose names are all control tokens of the vocabulary; the last has none.
-struct Rule {
+struct TemplateRule {
   DefaultTemplate made;
   std::string_view names[2];
 };
-constexpr Rule kRules[] = {
+constexpr TemplateRule kTemplateRules[] = {
     {{"Gemma's turn format", kGemmaTurns}, {"<start_of_turn>", "<end_of_turn>"}},
     {{"ChatML", kChatMl}, {}},
 };
@@ -46,7 +46,7 @@ constexpr Rule kRules[] = {
 }  // namespace
 
 DefaultTemplate default_chat_template(const std::function<bool(std::string_view)>& is_control) {
-  for (const Rule& rule : kRules) {
+  for (const TemplateRule& rule : kTemplateRules) {
     if (std::all_of(std::begin(rule.names), std::end(rule.names),
                     [&](std::string_view name) { return name.empty() || is_control(name); })) {
       return rule.made;

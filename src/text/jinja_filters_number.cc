@@ -225,7 +225,7 @@ Value round_filter(Interpreter&, const Value& input, Args& args) {
   return std::strtod(buffer, nullptr);
 }
 
-constexpr Filter kFilters[] = {
+constexpr Filter kNumberFilters[] = {
     {"int", to_int},
     {"float", to_float},
     {"abs", absolute},
@@ -235,7 +235,7 @@ constexpr Filter kFilters[] = {
 }  // namespace
 
 std::span<const Filter> number_filters() {
-  return kFilters;
+  return kNumberFilters;
 }
 
 }  // namespace stet::text

@@ -309,7 +309,7 @@ Value choose(Interpreter& run, const Value& input, Args& args) {
   return run.list(std::move(out), ListKind::kIterator);
 }
 
-constexpr Filter kFilters[] = {
+constexpr Filter kSequenceFilters[] = {
     {"length", length},
     {"count", length},
     {"first", first},
@@ -336,7 +336,7 @@ constexpr Filter kFilters[] = {
 }  // namespace
 
 std::span<const Filter> sequence_filters() {
-  return kFilters;
+  return kSequenceFilters;
 }
 
 }  // namespace stet::text

@@ -81,7 +81,7 @@ Value safe(Interpreter& run, const Value& input, Args& args) {
   return string(run, input, args);
 }
 
-constexpr Filter kFilters[] = {
+constexpr Filter kTextFilters[] = {
     {"upper", cased<Case::kUpper>},
     {"lower", cased<Case::kLower>},
     {"title", cased<Case::kJinjaTitle>},
@@ -97,7 +97,7 @@ constexpr Filter kFilters[] = {
 }  // namespace
 
 std::span<const Filter> text_filters() {
-  return kFilters;
+  return kTextFilters;
 }
 
 }  // namespace stet::text

@@ -9,7 +9,7 @@
 namespace stet::text {
 namespace {
 
-constexpr size_t kNone = std::string_view::npos;
+constexpr size_t kNotFound = std::string_view::npos;
 
 bool is_digit(char c) {
   return c >= '0' && c <= '9';
@@ -46,7 +46,7 @@ class Lexer {
   std::vector<Token> run() {
     while (at_ < source_.size()) {
       const size_t tag = next_tag(at_);
-      if (tag == kNone) {
+      if (tag == kNotFound) {
         add(Token::Kind::kData, std::string(source_.substr(at_)), at_);
         at_ = source_.size();
         break;
@@ -79,13 +79,13 @@ class Lexer {
   }
 
   size_t next_tag(size_t from) const {
-    for (size_t at = source_.find('{', from); at != kNone; at = source_.find('{', at + 1)) {
+    for (size_t at = source_.find('{', from); at != kNotFound; at = source_.find('{', at + 1)) {
       if (at + 1 < source_.size() &&
           (source_[at + 1] == '{' || source_[at + 1] == '%' || source_[at + 1] == '#')) {
         return at;
       }
     }
-    return kNone;
+    return kNotFound;
   }
 
   char sign_at(size_t at) const {
@@ -100,7 +100,7 @@ class Lexer {
       text = strip_end(text);
     } else if (sign != '+' && source_[tag + 1] != '{') {
       const size_t newline = text.rfind('\n');
-      const size_t line_begin = newline == kNone ? 0 : newline + 1;
+      const size_t line_begin = newline == kNotFound ? 0 : newline + 1;
       if ((line_begin > 0 || line_starting_) && strip_end(text.substr(line_begin)).empty()) {
         text = text.substr(0, line_begin);
       }
@@ -139,13 +139,13 @@ class Lexer {
     return source_.substr(at, what.size()) == what;
   }
 
-  // The end of a block or comment at `at`: "+%}", "-%}" and space, or "%}" and a newline. kNone if
-  // it is none.
+  // The end of a block or comment at `at`: "+%}", "-%}" and space, or "%}" and a newline. kNotFound
+  // if it is none.
   size_t end_of_tag(size_t at, std::string_view closing) const {
     const char sign = sign_at(at);
     const size_t bracket = sign != '\0' ? at + 1 : at;
     if (!starts(bracket, closing)) {
-      return kNone;
+      return kNotFound;
     }
     const size_t after = bracket + closing.size();
     if (sign == '-') {
@@ -167,7 +167,7 @@ class Lexer {
     const size_t inside = tag + 2 + (sign_at(tag + 2) != '\0' ? 1 : 0);
     if (type == '#') {
       size_t end = source_.find("#}", inside);
-      if (end == kNone) {
+      if (end == kNotFound) {
         fail(tag, "comment is not closed");
       }
       if (end > inside && sign_at(end - 1) != '\0') {
@@ -175,7 +175,7 @@ class Lexer {
       }
       finish_tag(end_of_tag(end, "#}"));
     } else if (type == '%' && starts(skip_space(inside), "raw") &&
-               raw_body(skip_space(inside) + 3) != kNone) {
+               raw_body(skip_space(inside) + 3) != kNotFound) {
       read_raw(raw_body(skip_space(inside) + 3));
     } else {
       add(type == '{' ? Token::Kind::kPrintBegin : Token::Kind::kBlockBegin, "", tag);
@@ -184,21 +184,23 @@ class Lexer {
     }
   }
 
-  // After the word "raw": where the raw text begins, or kNone if this is no raw tag.
+  // After the word "raw": where the raw text begins, or kNotFound if this is no raw tag.
   size_t raw_body(size_t at) const {
     at = skip_space(at);
     if (starts(at, "-%}")) {
       return skip_space(at + 3);
     }
-    return starts(at, "%}") ? at + 2 : kNone;
+    return starts(at, "%}") ? at + 2 : kNotFound;
   }
 
   void read_raw(size_t begin) {
     line_starting_ = source_[begin - 1] == '\n';
-    for (size_t tag = source_.find("{%", begin); tag != kNone; tag = source_.find("{%", tag + 1)) {
+    for (size_t tag = source_.find("{%", begin); tag != kNotFound;
+         tag = source_.find("{%", tag + 1)) {
       const size_t word = skip_space(tag + 2 + (sign_at(tag + 2) != '\0' ? 1 : 0));
-      const size_t end = starts(word, "endraw") ? end_of_tag(skip_space(word + 6), "%}") : kNone;
-      if (end != kNone) {
+      const size_t end =
+          starts(word, "endraw") ? end_of_tag(skip_space(word + 6), "%}") : kNotFound;
+      if (end != kNotFound) {
         text_before_tag(begin, tag);
         finish_tag(end);
         return;
@@ -215,7 +217,7 @@ class Lexer {
         fail(tag, "tag is not closed: expected '" + std::string(closing) + "'");
       }
       if (open.empty()) {
-        if (const size_t end = end_of_tag_of(at, closing); end != kNone) {
+        if (const size_t end = end_of_tag_of(at, closing); end != kNotFound) {
           add(end_kind, "", at);
           finish_tag(end);
           return;
@@ -227,7 +229,7 @@ class Lexer {
 
   // "}}" takes no "+", so "{{ a +}}" is an error there and "-" strips.
   size_t end_of_tag_of(size_t at, std::string_view closing) const {
-    return closing == "}}" && source_[at] == '+' ? kNone : end_of_tag(at, closing);
+    return closing == "}}" && source_[at] == '+' ? kNotFound : end_of_tag(at, closing);
   }
 
   size_t read_token(size_t at, std::string* open) {
@@ -310,7 +312,7 @@ class Lexer {
     const char c = source_[at + 1];
     static constexpr std::string_view kLetters = "\\'\"abfnrtv";
     static constexpr std::string_view kMeanings = "\\'\"\a\b\f\n\r\t\v";
-    if (const size_t found = kLetters.find(c); found != kNone) {
+    if (const size_t found = kLetters.find(c); found != kNotFound) {
       out->push_back(kMeanings[found]);
       return at + 2;
     }
@@ -360,7 +362,7 @@ class Lexer {
       }
     }
     const char c = source_[at];
-    if (std::string_view("+-/*%~[](){}><=.:|,;").find(c) == kNone) {
+    if (std::string_view("+-/*%~[](){}><=.:|,;").find(c) == kNotFound) {
       fail(at, "unexpected character '" +
                    std::string(source_.substr(at, decode_utf8(source_.substr(at)).num_bytes)) +
                    "'");

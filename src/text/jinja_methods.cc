@@ -29,7 +29,7 @@ Value stripped(Interpreter&, const OriginText& self, Args& args) {
 }
 
 template <Case kHow>
-Value cased(Interpreter& run, const OriginText& self, Args&) {
+Value cased_self(Interpreter& run, const OriginText& self, Args&) {
   run.charge(self.size() / kCaseBytesPerStep);
   return change_case(self, kHow);
 }
@@ -172,7 +172,7 @@ Value all_characters(const OriginText& self, Holds holds) {
   return !self.empty();
 }
 
-Value is_digit(Interpreter&, const OriginText& self, Args&) {
+Value is_digits(Interpreter&, const OriginText& self, Args&) {
   return all_characters(self, is_python_digit);
 }
 Value is_space(Interpreter&, const OriginText& self, Args&) {
@@ -180,7 +180,7 @@ Value is_space(Interpreter&, const OriginText& self, Args&) {
 }
 
 template <Case kHow>
-Value is_cased(Interpreter& run, const OriginText& self, Args& args) {
+Value is_cased_self(Interpreter& run, const OriginText& self, Args& args) {
   return find_test(kHow == Case::kUpper ? "upper" : "lower")->holds(run, self, args);
 }
 
@@ -242,11 +242,11 @@ constexpr std::pair<std::string_view, TextMethod> kTextMethods[] = {
     {"endswith", affix<true>},
     {"removeprefix", remove_affix<false>},
     {"removesuffix", remove_affix<true>},
-    {"upper", cased<Case::kUpper>},
-    {"lower", cased<Case::kLower>},
-    {"title", cased<Case::kPythonTitle>},
-    {"capitalize", cased<Case::kCapitalize>},
-    {"swapcase", cased<Case::kSwap>},
+    {"upper", cased_self<Case::kUpper>},
+    {"lower", cased_self<Case::kLower>},
+    {"title", cased_self<Case::kPythonTitle>},
+    {"capitalize", cased_self<Case::kCapitalize>},
+    {"swapcase", cased_self<Case::kSwap>},
     {"replace", replace_method},
     {"find", find_method<false, false>},
     {"rfind", find_method<true, false>},
@@ -255,10 +255,10 @@ constexpr std::pair<std::string_view, TextMethod> kTextMethods[] = {
     {"count", count_method},
     {"join", join_method},
     {"format", format},
-    {"isdigit", is_digit},
+    {"isdigit", is_digits},
     {"isspace", is_space},
-    {"isupper", is_cased<Case::kUpper>},
-    {"islower", is_cased<Case::kLower>},
+    {"isupper", is_cased_self<Case::kUpper>},
+    {"islower", is_cased_self<Case::kLower>},
 };
 
 TextMethod find_text_method(std::string_view name) {

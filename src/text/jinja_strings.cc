@@ -9,7 +9,7 @@
 namespace stet::text {
 namespace {
 
-constexpr size_t kNone = std::string_view::npos;
+constexpr size_t kAbsent = std::string_view::npos;
 
 // The code point that begins at `at`.
 std::string_view character_at(std::string_view text, size_t at) {
@@ -112,20 +112,20 @@ std::vector<char32_t> sorted_characters(std::string_view text) {
 
 size_t find_bytes(std::string_view text, std::string_view what, size_t from) {
   if (from > text.size()) {
-    return kNone;
+    return kAbsent;
   }
   if (what.empty()) {
     return from;
   }
   // glibc: two-way string matching (Crochemore and Perrin 1991) for long needles.
   const void* found = memmem(text.data() + from, text.size() - from, what.data(), what.size());
-  return found == nullptr ? kNone
+  return found == nullptr ? kAbsent
                           : static_cast<size_t>(static_cast<const char*>(found) - text.data());
 }
 
 size_t rfind_bytes(std::string_view text, std::string_view what) {
   const size_t from_end = find_bytes(reversed(text), reversed(what));
-  return from_end == kNone ? kNone : text.size() - from_end - what.size();
+  return from_end == kAbsent ? kAbsent : text.size() - from_end - what.size();
 }
 
 OriginText strip(const OriginText& text, const OriginText* chars, bool left, bool right) {
@@ -156,7 +156,7 @@ std::vector<OriginText> split(const OriginText& text, const OriginText* separato
   size_t begin = 0;
   while (max_splits < 0 || static_cast<int64_t>(parts.size()) < max_splits) {
     const size_t at = find_bytes(text.str(), separator->str(), begin);
-    if (at == kNone) {
+    if (at == kAbsent) {
       break;
     }
     parts.push_back(text.slice(begin, at));
@@ -178,7 +178,7 @@ std::vector<OriginText> split_from_right(const OriginText& text, const OriginTex
   size_t end = text.size();
   while (max_splits < 0 || static_cast<int64_t>(parts.size()) < max_splits) {
     const size_t from_end = find_bytes(backwards, wanted, text.size() - end);
-    if (from_end == kNone) {
+    if (from_end == kAbsent) {
       break;
     }
     parts.push_back(text.slice(text.size() - from_end, end));
@@ -213,9 +213,9 @@ OriginText replace(const OriginText& text, const OriginText& from, const OriginT
   size_t begin = 0;
   for (int64_t count = 0; max_count < 0 || count < max_count; ++count) {
     // An empty pattern is found before every character and at the end.
-    size_t at = from.empty() ? (begin <= text.size() ? begin : kNone)
+    size_t at = from.empty() ? (begin <= text.size() ? begin : kAbsent)
                              : find_bytes(text.str(), from.str(), begin);
-    if (at == kNone) {
+    if (at == kAbsent) {
       break;
     }
     if (!from.empty()) {

@@ -51,7 +51,7 @@ bool is_iterable(Interpreter&, const Value& v, Args&) {
 }
 
 // What has a length and items by index or key.
-bool is_sequence(Interpreter&, const Value& v, Args&) {
+bool is_sequence_value(Interpreter&, const Value& v, Args&) {
   const List* list = v.as_list();
   return v.text() != nullptr || v.as_dict() != nullptr || v.is_undefined() ||
          (list != nullptr && list->kind != ListKind::kIterator && list->kind != ListKind::kView);
@@ -137,7 +137,7 @@ constexpr ValueTest kTests[] = {
     {"mapping", is_mapping},
     {"callable", is_callable},
     {"iterable", is_iterable},
-    {"sequence", is_sequence},
+    {"sequence", is_sequence_value},
     {"odd", is_odd},
     {"even", is_even},
     {"lower", is_lower},

@@ -10,20 +10,20 @@
 
 namespace stet::text {
 
+inline constexpr uint32_t kNoPiece = UINT32_MAX;
+
 class PieceIndex {
  public:
-  static constexpr uint32_t kNone = UINT32_MAX;
-
   // `texts`: per id; must outlive the index and stay as it is for the ids that were added.
   explicit PieceIndex(const std::vector<std::string>* texts, size_t max_pieces);
-  // The id that has this text already, or kNone: `id` was added.
+  // The id that has this text already, or kNoPiece: `id` was added.
   uint32_t add(uint32_t id);
-  uint32_t find(std::string_view text) const;  // kNone if it is no piece
+  uint32_t find(std::string_view text) const;  // kNoPiece if it is no piece
 
  private:
   struct Slot {
     uint32_t tag = 0;  // upper half of the hash: texts are compared only where it is equal
-    uint32_t id = kNone;
+    uint32_t id = kNoPiece;
   };
   size_t slot_of(std::string_view text, uint32_t* tag) const;
 

@@ -19,8 +19,8 @@ class PieceMerges {
 
   struct Symbol {
     uint32_t begin, num_bytes;  // of the text; num_bytes 0: merged into the one before it
-    uint32_t previous, next;    // indices; kNone at the ends
-    uint32_t id;                // of a merged symbol; kNone: a single character, not looked up
+    uint32_t previous, next;    // indices; kNoPiece at the ends
+    uint32_t id;                // of a merged symbol; kNoPiece: a single character, not looked up
   };
   struct Candidate {
     float score;

@@ -8,8 +8,6 @@
 namespace stet::text {
 namespace {
 
-constexpr uint32_t kNone = PieceIndex::kNone;
-
 bool is_mergeable(TokenKind kind) {
   return kind == TokenKind::kNormal || kind == TokenKind::kUnused;
 }
@@ -131,7 +129,7 @@ Status SentencePieceEncoder::encode_run(std::string_view text, size_t max_tokens
     const size_t end = end_of_word(text, begin);
     const std::string_view word = text.substr(begin, end - begin);
     const uint32_t id = tables_.pieces.find(word);
-    if (id != kNone && is_whole_word_[id]) {
+    if (id != kNoPiece && is_whole_word_[id]) {
       ids->push_back(id);
     } else {
       encode_word(word, /*to_whole=*/true, scratch, ids);
@@ -165,11 +163,11 @@ bool SentencePieceEncoder::joins_space(char32_t code_point) const {
 void SentencePieceEncoder::encode_word(std::string_view word, bool to_whole, Scratch* scratch,
                                        std::vector<uint32_t>* ids) const {
   merges_.merge(word, to_whole, scratch);
-  for (uint32_t at = 0; at != kNone && !word.empty(); at = scratch->symbols[at].next) {
+  for (uint32_t at = 0; at != kNoPiece && !word.empty(); at = scratch->symbols[at].next) {
     const PieceMerges::Symbol& symbol = scratch->symbols[at];
     const std::string_view text = word.substr(symbol.begin, symbol.num_bytes);
-    const uint32_t id = symbol.id != kNone ? symbol.id : tables_.pieces.find(text);
-    if (id == kNone) {
+    const uint32_t id = symbol.id != kNoPiece ? symbol.id : tables_.pieces.find(text);
+    if (id == kNoPiece) {
       for (const char byte : text) {
         ids->push_back(tables_.byte_ids[static_cast<uint8_t>(byte)]);
       }

@@ -9,8 +9,6 @@
 namespace stet::text {
 namespace {
 
-constexpr uint32_t kNone = PieceIndex::kNone;
-
 Status check_tables(const TokenizerSpec& spec) {
   if (spec.kinds.empty()) {
     return data_loss(tokenizer_field("token_type") +
@@ -67,7 +65,7 @@ class Reader {
                 {},
                 spec.scores,
                 spec.add_space_prefix} {
-    tables_.byte_ids.fill(kNone);
+    tables_.byte_ids.fill(kNoPiece);
   }
 
   Status read() {
@@ -79,18 +77,18 @@ class Reader {
     for (uint32_t id = 0; id < spec_.tokens.size(); ++id) {
       const uint32_t piece = spec_.kinds[id] == TokenKind::kUserDefined
                                  ? tables_.pieces.find(vocabulary_->bytes[id])
-                                 : kNone;
-      if (piece != kNone) {
+                                 : kNoPiece;
+      if (piece != kNoPiece) {
         return occurs_twice(spec_, std::max(id, piece), std::min(id, piece));
       }
     }
     for (size_t byte = 0; byte < tables_.byte_ids.size(); ++byte) {
-      if (tables_.byte_ids[byte] == kNone) {
+      if (tables_.byte_ids[byte] == kNoPiece) {
         return data_loss(tokenizer_field("tokens") + ": byte " + std::to_string(byte) +
                          " has no token of kind 6");
       }
     }
-    if (tables_.pieces.find(" ") == kNone) {
+    if (tables_.pieces.find(" ") == kNoPiece) {
       return data_loss(tokenizer_field("tokens") + ": the space, U+2581, has no token");
     }
     return {};
@@ -128,8 +126,8 @@ class Reader {
     // No text has a space once it is spelled in pieces, so such a token never comes of merges.
     const bool is_reachable = !spelling.empty() && spelling.find(' ') == std::string::npos;
     vocabulary_->bytes.push_back(unspell_spaces(spelling));
-    const uint32_t first = is_reachable ? tables_.pieces.add(id) : kNone;
-    return first == kNone ? Status() : occurs_twice(spec_, id, first);
+    const uint32_t first = is_reachable ? tables_.pieces.add(id) : kNoPiece;
+    return first == kNoPiece ? Status() : occurs_twice(spec_, id, first);
   }
 
   Status add_name(uint32_t id) {
@@ -160,7 +158,7 @@ class Reader {
       return data_loss(token_at(spec_, id) + " is of kind 6 (byte): expected '<0x00>' to '<0xFF>'");
     }
     uint32_t& slot = tables_.byte_ids[static_cast<size_t>(byte)];
-    if (slot != kNone) {
+    if (slot != kNoPiece) {
       return occurs_twice(spec_, id, slot);
     }
     slot = id;

@@ -6,11 +6,6 @@
 namespace stet::engine {
 namespace {
 
-using Harness = std::unique_ptr<CoreHarness>;
-Harness small(EngineOptions options = {}) {
-  return Harness(CoreHarness::small(std::move(options)));
-}
-
 TEST(Admission, ARequestThatCanNeverFitIsRefusedWithBothNumbers) {
   const Harness h = small();
   EXPECT_EQ(h->core->max_model_len(), 512u);

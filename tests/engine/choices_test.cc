@@ -7,11 +7,6 @@
 namespace stet::engine {
 namespace {
 
-using Harness = std::unique_ptr<CoreHarness>;
-Harness small(EngineOptions options = {}) {
-  return Harness(CoreHarness::small(std::move(options)));
-}
-
 TEST(Choices, ForkFromTheFirstAndComputeThePromptOnce) {
   for (const bool prefix_cache : {true, false}) {
     const Harness h = small({.prefix_cache = prefix_cache});

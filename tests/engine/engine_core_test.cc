@@ -7,11 +7,6 @@
 namespace stet::engine {
 namespace {
 
-using Harness = std::unique_ptr<CoreHarness>;
-Harness small(EngineOptions options = {}) {
-  return Harness(CoreHarness::small(std::move(options)));
-}
-
 TEST(EngineCore, OneRequestGivesItsTokensAndOneEnd) {
   const Harness h = small();
   const Request request = make_request(10, 5);

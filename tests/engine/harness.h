@@ -157,4 +157,9 @@ struct CoreHarness {
   std::unique_ptr<EngineCore> core;
 };
 
+using Harness = std::unique_ptr<CoreHarness>;
+inline Harness small(EngineOptions options = {}) {
+  return Harness(CoreHarness::small(std::move(options)));
+}
+
 }  // namespace stet::engine

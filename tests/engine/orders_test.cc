@@ -6,11 +6,6 @@
 namespace stet::engine {
 namespace {
 
-using Harness = std::unique_ptr<CoreHarness>;
-Harness small(EngineOptions options = {}) {
-  return Harness(CoreHarness::small(std::move(options)));
-}
-
 void expect_idle(const CoreHarness& h) {
   EXPECT_TRUE(h.core->check_integrity().ok()) << h.core->check_integrity().to_string();
   EXPECT_EQ(h.core->kv().counts().used(), 0u);

@@ -6,8 +6,6 @@
 namespace stet::engine {
 namespace {
 
-using Harness = std::unique_ptr<CoreHarness>;
-
 // Prompts with a common start of `shared` tokens.
 Request family(uint32_t shared, uint32_t own, uint32_t salt) {
   Request request = make_request(shared, 4, 1);
@@ -92,24 +90,24 @@ std::vector<RequestId> run_line(CoreHarness* h, const std::vector<uint64_t>& tar
 using Ids = std::vector<RequestId>;
 
 TEST(LateLast, WhoHasMissedItsTargetGoesBehindThoseThatCanStillMeetIt) {
-  const Harness h(CoreHarness::small({.max_running = 1}));
+  const Harness h = small({.max_running = 1});
   EXPECT_EQ(run_line(h.get(), {0, 10'000, 0, 0}),
             (Ids{RequestId{1}, RequestId{3}, RequestId{4}, RequestId{2}}));
 }
 
 TEST(LateLast, TheEnginesTargetIsThatOfRequestsThatNameNone) {
-  const Harness h(CoreHarness::small({.max_running = 1, .ttft_target_us = 10'000}));
+  const Harness h = small({.max_running = 1, .ttft_target_us = 10'000});
   EXPECT_EQ(run_line(h.get(), {0, 0, 1'000'000, 1'000'000}),
             (Ids{RequestId{1}, RequestId{3}, RequestId{4}, RequestId{2}}));
 }
 
 TEST(LateLast, WithoutTargetsTheOrderIsThatOfArrival) {
-  const Harness h(CoreHarness::small({.max_running = 1}));
+  const Harness h = small({.max_running = 1});
   EXPECT_EQ(run_line(h.get(), {0, 0, 0}), (Ids{RequestId{1}, RequestId{2}, RequestId{3}}));
 }
 
 TEST(LateLast, ABatchRequestHasNoTargetAndDoesNotTimeOutInTheQueue) {
-  const Harness h(CoreHarness::small({.max_running = 1, .queue_timeout_us = 5'000}));
+  const Harness h = small({.max_running = 1, .queue_timeout_us = 5'000});
   Request first = make_request(300, 10, 1), job = make_request(300, 10, 2);
   job.service_class = ServiceClass::kBatch;
   job.ttft_target_us = 1;

@@ -7,7 +7,7 @@
 namespace stet::executor {
 namespace {
 
-std::shared_ptr<const model::Model> tiny(const std::string& arch) {
+std::shared_ptr<const model::Model> tiny_model_of(const std::string& arch) {
   testing::TinyModelSpec spec;
   spec.arch = arch;
   spec.num_layers = arch == "llama" ? 2 : 0;
@@ -71,7 +71,7 @@ Outcome play(const std::shared_ptr<const model::Model>& model, const Requests& r
 class GroupInvarianceTest : public ::testing::TestWithParam<const char*> {};
 
 TEST_P(GroupInvarianceTest, AnswersAndCacheAreThoseOfUngroupedRows) {
-  const auto model = tiny(GetParam());
+  const auto model = tiny_model_of(GetParam());
   const Requests requests(model->hyper.vocab_size);
   RunOptions options{.table = &kernels::best_table()};
   const Outcome alone = play(model, requests, options);
@@ -103,7 +103,7 @@ TEST_P(GroupInvarianceTest, AnswersAndCacheAreThoseOfUngroupedRows) {
 }
 
 TEST_P(GroupInvarianceTest, BlockSizeAndSlotsDoNotShow) {
-  const auto model = tiny(GetParam());
+  const auto model = tiny_model_of(GetParam());
   const Requests requests(model->hyper.vocab_size);
   const Outcome alone = play(model, requests, {.table = &kernels::best_table()});
   const Outcome together = play(model, requests,
@@ -124,7 +124,7 @@ class GroupCheckDeathTest : public ::testing::Test {
  protected:
   // Two sequences that share 4 of their 5 blocks, one step into decoding, with this group.
   static void step_with(PrefixGroup group) {
-    const auto model = tiny("llama");
+    const auto model = tiny_model_of("llama");
     auto backend = CpuBackend::create({.model = model,
                                        .table = &kernels::best_table(),
                                        .num_threads = 1,

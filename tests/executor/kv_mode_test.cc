@@ -10,7 +10,7 @@
 namespace stet::executor {
 namespace {
 
-struct Outcome {
+struct StoryOutcome {
   std::vector<Answer> answers;
   std::vector<std::byte> pool;  // every block, written or not: the rest is poison
   KvMemoryStats stats;
@@ -32,7 +32,8 @@ void finish(StepDriver& driver) {
 
 // Leaders alone; followers that share and diverge; three forks of a partial block; one sequence
 // that is destroyed midway and computed again from its first token, in the slots of others.
-Outcome run_story(const std::shared_ptr<const model::Model>& model, const RunOptions& options) {
+StoryOutcome run_story(const std::shared_ptr<const model::Model>& model,
+                       const RunOptions& options) {
   const uint32_t vocab = model->hyper.vocab_size;
   StepDriver driver(model, options);
   std::vector<SeqId> seqs;
@@ -57,7 +58,7 @@ Outcome run_story(const std::shared_ptr<const model::Model>& model, const RunOpt
   driver.step_all();
   seqs.push_back(driver.add(victim));
   finish(driver);
-  Outcome outcome;
+  StoryOutcome outcome;
   for (const SeqId seq : seqs) {
     outcome.answers.push_back(driver.answer(seq));
   }
@@ -83,7 +84,7 @@ TEST_P(KvModeTest, PagedAndVirtualGiveEqualAnswersAndEqualBytesOfEveryBlock) {
                            .block_tokens = block_tokens,
                            .num_blocks = 64,
                            .shuffle_seed = shuffle_seed};
-        const Outcome paged = run_story(model, options);
+        const StoryOutcome paged = run_story(model, options);
         if (in_order.empty()) {
           in_order = paged.answers;
         }
@@ -97,7 +98,7 @@ TEST_P(KvModeTest, PagedAndVirtualGiveEqualAnswersAndEqualBytesOfEveryBlock) {
                          ", guard " + std::to_string(guard) + ", maps " + std::to_string(max_maps));
             options.guard = guard;
             options.kv_max_maps = max_maps;
-            const Outcome found = run_story(model, options);
+            const StoryOutcome found = run_story(model, options);
             EXPECT_EQ(found.answers, paged.answers);
             EXPECT_TRUE(found.pool == paged.pool);
             EXPECT_GT(found.stats.aliased_blocks, 0u);

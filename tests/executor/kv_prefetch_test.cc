@@ -18,7 +18,7 @@ constexpr uint64_t kPlenty = uint64_t{1} << 30;
 
 // Two layers, of which the second sees 100 positions; blocks of two tiles in an order that is not
 // the sequence's. Nothing is read, so the addresses need not exist.
-class KvPrefetchTest : public testing::Test {
+class KvPrefetchTest : public ::testing::Test {
  protected:
   KvPrefetchTest() {
     layout_ = {

@@ -17,7 +17,7 @@
 namespace stet::executor {
 namespace {
 
-constexpr SeqId kA{1}, kB{2}, kC{3};
+constexpr SeqId kSeqA{1}, kSeqB{2}, kSeqC{3};
 // 6 KiB: a slot does not end at a page's border by itself.
 constexpr kernels::KvTileLayout kLayout = {
     .num_layers = 3, .num_kv_heads = 1, .head_dim = 8, .block_tokens = 64};
@@ -31,7 +31,7 @@ std::unique_ptr<KvMemory> open(VirtualKvOptions options) {
   return std::move(kv).value();
 }
 
-std::vector<BlockId> slots(std::initializer_list<uint32_t> ids) {
+std::vector<BlockId> slot_list(std::initializer_list<uint32_t> ids) {
   std::vector<BlockId> result;
   for (uint32_t id : ids) {
     result.push_back(BlockId{id});
@@ -43,12 +43,12 @@ bool strided(const KvMemory& kv, SeqId seq) {
   return kv.view(seq).table == nullptr;
 }
 
-void fill(KvMemory& kv, uint32_t slot, uint8_t value) {
+void fill_slot(KvMemory& kv, uint32_t slot, uint8_t value) {
   std::span<std::byte> bytes = kv.block(BlockId{slot});
   std::fill(bytes.begin(), bytes.end(), std::byte{value});
 }
 
-uint8_t first_byte(const KvMemory& kv, SeqId seq, uint32_t index) {
+uint8_t first_byte_at(const KvMemory& kv, SeqId seq, uint32_t index) {
   return static_cast<uint8_t>(*kv.view(seq).block(index));
 }
 
@@ -69,10 +69,10 @@ TEST(VirtualKvMemory, RefusesAPoolWithoutBlocksAndBlocksThatAreNoTiles) {
 
 TEST(VirtualKvMemory, AViewIsOneStridedTensorWhateverTheSlots) {
   auto kv = open({.num_blocks = 8, .prefault_threads = 2});
-  kv->create(kA, 8);
-  EXPECT_EQ(kv->view(kA).num_blocks, 0u);
-  kv->append(kA, slots({5, 1, 2, 7}));
-  const kernels::KvView view = kv->view(kA);
+  kv->create(kSeqA, 8);
+  EXPECT_EQ(kv->view(kSeqA).num_blocks, 0u);
+  kv->append(kSeqA, slot_list({5, 1, 2, 7}));
+  const kernels::KvView view = kv->view(kSeqA);
   EXPECT_EQ(view.table, nullptr);
   EXPECT_EQ(view.stride, 8192u);
   EXPECT_EQ(kv->block(BlockId{0}).size(), kBlockBytes);
@@ -81,18 +81,18 @@ TEST(VirtualKvMemory, AViewIsOneStridedTensorWhateverTheSlots) {
   }
   std::memset(view.block(1), 9, kBlockBytes);  // through the view, seen in the pool
   EXPECT_EQ(kv->block(BlockId{1})[kBlockBytes - 1], std::byte{9});
-  fill(*kv, 7, 3);  // and the other way
-  EXPECT_EQ(first_byte(*kv, kA, 3), 3);
+  fill_slot(*kv, 7, 3);  // and the other way
+  EXPECT_EQ(first_byte_at(*kv, kSeqA, 3), 3);
 }
 
 TEST(VirtualKvMemory, OneCallMapsARunOfConsecutiveSlots) {
   auto kv = open({.num_blocks = 16});
-  kv->create(kA, 16);
-  kv->append(kA, slots({4}));  // reserves, too
+  kv->create(kSeqA, 16);
+  kv->append(kSeqA, slot_list({4}));  // reserves, too
   const uint64_t before = kv->stats().map_calls;
-  kv->append(kA, slots({5, 6, 7}));
+  kv->append(kSeqA, slot_list({5, 6, 7}));
   EXPECT_EQ(kv->stats().map_calls, before + 1);
-  kv->append(kA, slots({9, 10, 3, 2}));
+  kv->append(kSeqA, slot_list({9, 10, 3, 2}));
   EXPECT_EQ(kv->stats().map_calls, before + 4);
 }
 
@@ -111,20 +111,20 @@ uint64_t count_maps(const std::byte* begin, const std::byte* end) {
 
 TEST(VirtualKvMemory, CountsMapsAsTheKernelDoes) {
   auto kv = open({.num_blocks = 16, .max_sequence_blocks = 16});
-  kv->create(kA, 16);
+  kv->create(kSeqA, 16);
   std::mt19937 random(5);
   for (int step = 0; step < 300; ++step) {
-    const kernels::KvView view = kv->view(kA);
+    const kernels::KvView view = kv->view(kSeqA);
     const BlockId slot{static_cast<uint32_t>(random() % 16)};
     if (view.num_blocks < 16 && random() % 2 == 0) {
-      random() % 2 == 0 ? kv->append(kA, {&slot, 1}) : kv->share(kA, {&slot, 1});
+      random() % 2 == 0 ? kv->append(kSeqA, {&slot, 1}) : kv->share(kSeqA, {&slot, 1});
     } else if (view.num_blocks > 0) {
-      kv->replace(kA, static_cast<uint32_t>(random() % view.num_blocks), slot);
+      kv->replace(kSeqA, static_cast<uint32_t>(random() % view.num_blocks), slot);
     }
     if (step % 40 == 39) {
-      kv->truncate(kA, view.num_blocks / 2);
+      kv->truncate(kSeqA, view.num_blocks / 2);
     }
-    if (const kernels::KvView now = kv->view(kA); now.table == nullptr) {
+    if (const kernels::KvView now = kv->view(kSeqA); now.table == nullptr) {
       ASSERT_EQ(kv->stats().num_maps, count_maps(now.base - now.stride, now.base + 17 * now.stride))
           << "step " << step;
     }
@@ -134,56 +134,56 @@ TEST(VirtualKvMemory, CountsMapsAsTheKernelDoes) {
 
 TEST(VirtualKvMemory, ANewSequenceTakesTheWarmRangeThatHoldsItsSlots) {
   auto kv = open({.num_blocks = 16});
-  kv->create(kA, 8);
-  kv->create(kB, 8);
-  kv->append(kA, slots({1, 2, 3}));
-  kv->append(kB, slots({7, 8, 9}));
-  std::byte* const base_of_a = kv->view(kA).base;
-  kv->destroy(kA);
-  kv->destroy(kB);
+  kv->create(kSeqA, 8);
+  kv->create(kSeqB, 8);
+  kv->append(kSeqA, slot_list({1, 2, 3}));
+  kv->append(kSeqB, slot_list({7, 8, 9}));
+  std::byte* const base_of_a = kv->view(kSeqA).base;
+  kv->destroy(kSeqA);
+  kv->destroy(kSeqB);
   EXPECT_EQ(kv->stats().num_warm_ranges, 2u);
   EXPECT_EQ(kv->stats().mapped_blocks, 0u);
   const uint64_t before = kv->stats().map_calls;
-  kv->create(kC, 8);
-  kv->append(kC, slots({1, 2, 3}));
-  EXPECT_EQ(kv->view(kC).base, base_of_a);
+  kv->create(kSeqC, 8);
+  kv->append(kSeqC, slot_list({1, 2, 3}));
+  EXPECT_EQ(kv->view(kSeqC).base, base_of_a);
   EXPECT_EQ(kv->stats().map_calls, before) << "all of it was there";
-  kv->create(kA, 8);
-  kv->append(kA, slots({7, 11, 9}));
+  kv->create(kSeqA, 8);
+  kv->append(kSeqA, slot_list({7, 11, 9}));
   EXPECT_EQ(kv->stats().map_calls, before + 1) << "one block differs";
-  fill(*kv, 11, 77);
-  EXPECT_EQ(first_byte(*kv, kA, 1), 77);
+  fill_slot(*kv, 11, 77);
+  EXPECT_EQ(first_byte_at(*kv, kSeqA, 1), 77);
   EXPECT_EQ(kv->stats().num_warm_ranges, 0u);
 }
 
 TEST(VirtualKvMemory, CountsAliases) {
   auto kv = open({.num_blocks = 16});
-  kv->create(kA, 8);
-  kv->create(kB, 8);
-  kv->append(kA, slots({1, 2}));
-  kv->share(kB, slots({1, 2}));
+  kv->create(kSeqA, 8);
+  kv->create(kSeqB, 8);
+  kv->append(kSeqA, slot_list({1, 2}));
+  kv->share(kSeqB, slot_list({1, 2}));
   EXPECT_EQ(kv->stats().aliased_blocks, 2u);
-  kv->privatise(kB, 1, BlockId{3});
+  kv->privatise(kSeqB, 1, BlockId{3});
   EXPECT_EQ(kv->stats().aliased_blocks, 1u);
   EXPECT_EQ(kv->stats().copied_blocks, 1u);
-  kv->replace(kB, 1, BlockId{2});
+  kv->replace(kSeqB, 1, BlockId{2});
   EXPECT_EQ(kv->stats().aliased_blocks, 2u);
-  kv->truncate(kB, 1);
+  kv->truncate(kSeqB, 1);
   EXPECT_EQ(kv->stats().aliased_blocks, 1u);
-  kv->destroy(kB);
+  kv->destroy(kSeqB);
   EXPECT_EQ(kv->stats().aliased_blocks, 0u);
   EXPECT_EQ(kv->stats().mapped_blocks, 2u);
 }
 
 TEST(VirtualKvMemory, ASequenceLongerThanARangeIsPaged) {
   auto kv = open({.num_blocks = 8, .max_sequence_blocks = 2});
-  kv->create(kA, 8);
-  kv->append(kA, slots({4, 3}));
-  EXPECT_TRUE(strided(*kv, kA));
-  fill(*kv, 3, 5);
-  kv->append(kA, slots({1}));
-  EXPECT_FALSE(strided(*kv, kA));
-  EXPECT_EQ(first_byte(*kv, kA, 1), 5);
+  kv->create(kSeqA, 8);
+  kv->append(kSeqA, slot_list({4, 3}));
+  EXPECT_TRUE(strided(*kv, kSeqA));
+  fill_slot(*kv, 3, 5);
+  kv->append(kSeqA, slot_list({1}));
+  EXPECT_FALSE(strided(*kv, kSeqA));
+  EXPECT_EQ(first_byte_at(*kv, kSeqA, 1), 5);
   EXPECT_EQ(kv->stats().paged_fallbacks, 1u);
 }
 
@@ -198,7 +198,7 @@ TEST(VirtualKvMemory, NearTheMapLimitNewSequencesArePagedUntilMapsComeBack) {
     kv->create(SeqId{seq}, 64);
     kv->append(SeqId{seq}, odd);
     num_strided += strided(*kv, SeqId{seq}) ? 1 : 0;
-    EXPECT_EQ(first_byte(*kv, SeqId{seq}, 19), 0);
+    EXPECT_EQ(first_byte_at(*kv, SeqId{seq}, 19), 0);
     EXPECT_LE(kv->stats().num_maps, 90u);
   }
   EXPECT_GE(num_strided, 3u);
@@ -218,15 +218,15 @@ TEST(VirtualKvMemory, WhoWouldShareMoreThanTheMappingBudgetIsPaged) {
   auto kv = open({.num_blocks = 4});
   for (uint64_t seq = 1; seq <= 8; ++seq) {
     kv->create(SeqId{seq}, 4);
-    kv->share(SeqId{seq}, slots({0, 1, 2, 3}));
+    kv->share(SeqId{seq}, slot_list({0, 1, 2, 3}));
     EXPECT_EQ(strided(*kv, SeqId{seq}), seq <= 4) << seq;
   }
   for (uint64_t seq = 1; seq <= 8; ++seq) {
     kv->destroy(SeqId{seq});
   }
-  kv->create(kA, 4);
-  kv->append(kA, slots({3, 2}));
-  EXPECT_TRUE(strided(*kv, kA)) << "warm ranges are unmapped for it";
+  kv->create(kSeqA, 4);
+  kv->append(kSeqA, slot_list({3, 2}));
+  EXPECT_TRUE(strided(*kv, kSeqA)) << "warm ranges are unmapped for it";
 }
 
 // Both memories, driven alike; the test knows which operations the product may do.
@@ -448,7 +448,7 @@ TEST(VirtualKvMemory, ASystemThatAlwaysRefusesIsAskedSixteenTimes) {
   auto kv = open({.num_blocks = 4, .fail_map = [](uint64_t) { return true; }});
   for (uint64_t seq = 1; seq <= 30; ++seq) {
     kv->create(SeqId{seq}, 4);
-    kv->append(SeqId{seq}, slots({2, 1}));
+    kv->append(SeqId{seq}, slot_list({2, 1}));
     EXPECT_FALSE(strided(*kv, SeqId{seq}));
   }
   EXPECT_EQ(kv->stats().map_calls, 16u);
@@ -457,49 +457,49 @@ TEST(VirtualKvMemory, ASystemThatAlwaysRefusesIsAskedSixteenTimes) {
 
 TEST(VirtualKvMemoryDeathTest, AWriteThroughAnAliasFaults) {
   auto kv = open({.num_blocks = 8});
-  kv->create(kA, 8);
-  kv->create(kB, 8);
-  kv->append(kA, slots({1, 2, 3}));
-  kv->share(kB, slots({1, 2}));
-  write(*kv, kA, 0);  // the control
-  EXPECT_EQ(first_byte(*kv, kB, 0), 1);
-  EXPECT_DEATH(write(*kv, kB, 0), "");
-  kv->replace(kA, 1, BlockId{5});
-  EXPECT_DEATH(write(*kv, kA, 1), "");
-  kv->privatise(kB, 0, BlockId{6});
-  write(*kv, kB, 0);
-  kv->destroy(kA);  // its range is warm and slot 3 was writable there
-  kv->create(kC, 8);
-  kv->share(kC, slots({1, 2, 3}));
-  EXPECT_DEATH(write(*kv, kC, 2), "");
-  EXPECT_DEATH(write(*kv, kC, 0), "");
+  kv->create(kSeqA, 8);
+  kv->create(kSeqB, 8);
+  kv->append(kSeqA, slot_list({1, 2, 3}));
+  kv->share(kSeqB, slot_list({1, 2}));
+  write(*kv, kSeqA, 0);  // the control
+  EXPECT_EQ(first_byte_at(*kv, kSeqB, 0), 1);
+  EXPECT_DEATH(write(*kv, kSeqB, 0), "");
+  kv->replace(kSeqA, 1, BlockId{5});
+  EXPECT_DEATH(write(*kv, kSeqA, 1), "");
+  kv->privatise(kSeqB, 0, BlockId{6});
+  write(*kv, kSeqB, 0);
+  kv->destroy(kSeqA);  // its range is warm and slot 3 was writable there
+  kv->create(kSeqC, 8);
+  kv->share(kSeqC, slot_list({1, 2, 3}));
+  EXPECT_DEATH(write(*kv, kSeqC, 2), "");
+  EXPECT_DEATH(write(*kv, kSeqC, 0), "");
 }
 
 TEST(VirtualKvMemoryDeathTest, GuardsFault) {
   auto kv = open({.num_blocks = 4, .max_sequence_blocks = 4, .guard = true});
-  kv->create(kA, 4);
-  kv->append(kA, slots({0, 1, 2, 3}));
-  const kernels::KvView view = kv->view(kA);
+  kv->create(kSeqA, 4);
+  kv->append(kSeqA, slot_list({0, 1, 2, 3}));
+  const kernels::KvView view = kv->view(kSeqA);
   read(view.base);
   read(view.base + 4 * view.stride - 1);
   EXPECT_DEATH(read(view.base - 1), "");
   EXPECT_DEATH(read(view.base + 4 * view.stride), "");
-  kv->truncate(kA, 3);
+  kv->truncate(kSeqA, 3);
   EXPECT_DEATH(read(view.base + 3 * view.stride), "");
-  kv->drop_front(kA, 1);
+  kv->drop_front(kSeqA, 1);
   EXPECT_DEATH(read(view.base), "");
   read(view.base + view.stride);
-  kv->destroy(kA);
+  kv->destroy(kSeqA);
   EXPECT_DEATH(read(view.base + view.stride), "");
 }
 
 TEST(VirtualKvMemoryDeathTest, BrokenOrderOfCallsIsABrokenInvariant) {
   auto kv = open({.num_blocks = 2});
-  kv->create(kA, 1);
-  EXPECT_DEATH(kv->create(kA, 1), "created once");
-  EXPECT_DEATH(kv->append(kA, slots({2})), "within the pool");
-  EXPECT_DEATH(kv->append(kA, slots({0, 1})), "max_blocks");
-  EXPECT_DEATH((void)kv->view(kB), "unknown sequence");
+  kv->create(kSeqA, 1);
+  EXPECT_DEATH(kv->create(kSeqA, 1), "created once");
+  EXPECT_DEATH(kv->append(kSeqA, slot_list({2})), "within the pool");
+  EXPECT_DEATH(kv->append(kSeqA, slot_list({0, 1})), "max_blocks");
+  EXPECT_DEATH((void)kv->view(kSeqB), "unknown sequence");
 }
 
 }  // namespace

@@ -10,7 +10,7 @@ namespace {
 using test::Buffer;
 using test::Rng;
 
-struct Case {
+struct GroupCase {
   uint32_t members = 2;
   uint32_t shared = 256;  // tokens
   uint32_t max_tail = 200;
@@ -20,7 +20,7 @@ struct Case {
   uint32_t block_tokens = 64;
 };
 
-std::ostream& operator<<(std::ostream& out, const Case& c) {
+std::ostream& operator<<(std::ostream& out, const GroupCase& c) {
   return out << c.members << " members, " << c.shared << " shared, tails up to " << c.max_tail
              << ", window " << c.window << ", " << c.heads << " heads of " << c.head_dim
              << ", blocks of " << c.block_tokens;
@@ -31,7 +31,7 @@ std::ostream& operator<<(std::ostream& out, const Case& c) {
 // slots before every window.
 class Group {
  public:
-  Group(Rng& rng, const Case& c) : c_(c), layout_{1, 2, c.head_dim, c.block_tokens} {
+  Group(Rng& rng, const GroupCase& c) : c_(c), layout_{1, 2, c.head_dim, c.block_tokens} {
     const uint32_t num_shared = c.shared / c.block_tokens;
     const uint32_t max_own = c.max_tail / c.block_tokens + 1;
     bytes_.resize((num_shared + size_t{c.members} * max_own) * layout_.block_bytes(),
@@ -159,7 +159,7 @@ class Group {
     return a;
   }
 
-  const Case c_;
+  const GroupCase c_;
   const KvTileLayout layout_;
   Buffer<std::byte> bytes_;
   std::vector<std::vector<uint32_t>> tables_;
@@ -170,7 +170,7 @@ class Group {
 class GroupAttention : public ::testing::Test {
  protected:
   void SetUp() override { set_float_environment(); }
-  void expect_equal(const Case& c, const KernelTable& definition) {
+  void expect_equal(const GroupCase& c, const KernelTable& definition) {
     const Group group(rng_, c);
     const Buffer<float> expected = group.one_by_one(definition);
     for (const float x : expected) {
@@ -189,7 +189,7 @@ class GroupAttention : public ::testing::Test {
 };
 
 TEST_F(GroupAttention, EqualsTheDefinition) {
-  const Case cases[] = {
+  const GroupCase cases[] = {
       {.members = 2, .shared = 256, .max_tail = 0},
       {.members = 3, .shared = 512, .max_tail = 70, .heads = 1},
       {.members = 5, .shared = 576, .max_tail = 600, .heads = 2, .head_dim = 32},
@@ -197,14 +197,14 @@ TEST_F(GroupAttention, EqualsTheDefinition) {
       {.members = 3, .shared = 320, .max_tail = 90, .head_dim = 10},
       {.members = 2, .shared = 384, .max_tail = 30, .heads = 17, .block_tokens = 128},
   };
-  for (const Case& c : cases) {
+  for (const GroupCase& c : cases) {
     expect_equal(c, test::scalar_table());
   }
 }
 
 // Against attention() of the best table, which other tests compare with the definition.
 TEST_F(GroupAttention, EqualsUngroupedAttentionOverAllShapes) {
-  const Case cases[] = {
+  const GroupCase cases[] = {
       {.members = 16, .shared = 7936, .max_tail = 64},
       {.members = 17, .shared = 1024, .max_tail = 600},
       {.members = 9, .shared = 8192, .max_tail = 130, .heads = 9},
@@ -215,7 +215,7 @@ TEST_F(GroupAttention, EqualsUngroupedAttentionOverAllShapes) {
       {.members = 7, .shared = 3072, .max_tail = 64, .heads = 1, .block_tokens = 256},
       {.members = 6, .shared = 960, .max_tail = 600, .heads = 3, .head_dim = 10},
   };
-  for (const Case& c : cases) {
+  for (const GroupCase& c : cases) {
     expect_equal(c, best_table());
   }
 }
@@ -232,7 +232,7 @@ TEST_F(GroupAttention, WindowsCutTheSharedPartForEachMemberAlone) {
 TEST_F(GroupAttention, RandomShapesEqualUngroupedAttention) {
   Rng random(77);
   for (int i = 0; i < 60; ++i) {
-    Case c;
+    GroupCase c;
     c.block_tokens = kTile << random.below(3);
     c.members = 2 + random.below(16);
     c.shared = round_up(256 + random.below(1800), c.block_tokens);
@@ -246,7 +246,7 @@ TEST_F(GroupAttention, RandomShapesEqualUngroupedAttention) {
 
 // The comparison must be able to fail: mistakes that only a grouped kernel can make.
 TEST_F(GroupAttention, PlantedMistakesChangeTheBits) {
-  const Case c = {.members = 5, .shared = 1088, .max_tail = 900};
+  const GroupCase c = {.members = 5, .shared = 1088, .max_tail = 900};
   const Group group(rng_, c);
   const Buffer<float> expected = group.one_by_one(best_table());
   ASSERT_EQ(wrong_group_tables().size(), 3u);

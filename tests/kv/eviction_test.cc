@@ -12,7 +12,7 @@
 namespace stet::kv {
 namespace {
 
-constexpr uint32_t kBlockTokens = 4;
+constexpr uint32_t kSmallBlockTokens = 4;
 
 class Line final : public UseOrder {
  public:
@@ -30,8 +30,8 @@ class Walk {
   Walk(uint64_t seed, Eviction eviction, Eviction believed, Flaw flaw = Flaw::kNone)
       : random_(seed * 0x9E3779B97F4A7C15ULL + 1),
         num_blocks_(11 + static_cast<uint32_t>(below(20))),
-        kv_({.num_blocks = num_blocks_, .block_tokens = kBlockTokens, .eviction = eviction}),
-        model_(believed, num_blocks_, kBlockTokens, flaw) {
+        kv_({.num_blocks = num_blocks_, .block_tokens = kSmallBlockTokens, .eviction = eviction}),
+        model_(believed, num_blocks_, kSmallBlockTokens, flaw) {
     kv_.set_use_order(&line_);
   }
 
@@ -88,7 +88,7 @@ class Walk {
     for (uint64_t n = 1 + below(9); n > 0; --n) {
       prompt.push_back(static_cast<uint32_t>(below(1000)));
     }
-    prompt.resize(std::min<size_t>(prompt.size(), 7 * kBlockTokens));
+    prompt.resize(std::min<size_t>(prompt.size(), 7 * kSmallBlockTokens));
     prompts_.push_back(prompt);
     if (prompts_.size() > 15) {
       prompts_.erase(prompts_.begin() + static_cast<ptrdiff_t>(below(prompts_.size())));
@@ -131,11 +131,11 @@ class Walk {
     StepPlan plan;
     plan.step = ++step_;
     plan.admitted = {seq};
-    plan.scheduled = {
-        {.seq = seq,
-         .first_pos = hit,
-         .num_scheduled_tokens = n - hit,
-         .num_new_blocks = (n + kBlockTokens - 1) / kBlockTokens - hit / kBlockTokens}};
+    plan.scheduled = {{.seq = seq,
+                       .first_pos = hit,
+                       .num_scheduled_tokens = n - hit,
+                       .num_new_blocks = (n + kSmallBlockTokens - 1) / kSmallBlockTokens -
+                                         hit / kSmallBlockTokens}};
     StepBatch batch;
     const uint64_t before = kv_.counts().cached + kv_.counts().pinned;
     const bool started = kv_.commit(plan, &batch);
@@ -147,7 +147,7 @@ class Walk {
       return;
     }
     const uint64_t after = kv_.counts().cached + kv_.counts().pinned;
-    num_evicted_ += before > after + hit / kBlockTokens ? 1 : 0;
+    num_evicted_ += before > after + hit / kSmallBlockTokens ? 1 : 0;
     leave_line(place);
     waiting_.erase(seq.v);
     running_[seq.v] = s;
@@ -168,7 +168,7 @@ class Walk {
                               .until_us = now_us_ + below(400),
                               .value_us = static_cast<double>(below(1000))};
       const PinId pin = kv_.pin(SeqId{it->first}, terms);
-      const auto full = static_cast<uint32_t>(prompt.size() / kBlockTokens);
+      const auto full = static_cast<uint32_t>(prompt.size() / kSmallBlockTokens);
       const bool expected = full > 0 && terms.until_us > now_us_ && terms.value_us > 0;
       if (expected != (pin != PinId{})) {
         difference_ = "a pin was refused, or given for nothing";

@@ -2,19 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include "tests/kv/prompts.h"
+
 namespace stet::kv {
 namespace {
 
-constexpr uint32_t kBlockTokens = 8;
-using Tokens = std::vector<uint32_t>;
-
-Tokens tokens(uint32_t n, uint32_t salt = 0) {
-  Tokens ids;
-  for (uint32_t i = 0; i < n; ++i) {
-    ids.push_back(salt * 1000 + i);
-  }
-  return ids;
-}
 std::vector<KvOpKind> kinds(const StepBatch& batch) {
   std::vector<KvOpKind> list;
   for (const KvOp& op : batch.kv_ops) {

@@ -5,7 +5,7 @@
 namespace stet::kv {
 namespace {
 
-constexpr uint32_t kBlockTokens = 4;
+constexpr uint32_t kIndexBlockTokens = 4;
 using Tokens = std::vector<uint32_t>;
 
 ChainBlock chain_block(BlockId parent, const Sha256Digest& root, const Sha256Digest& hash,
@@ -38,7 +38,7 @@ TEST(ChainHash, ChangesWithAnyTokenAndWithTheNamespace) {
 }
 
 TEST(PrefixIndex, FindsAChainBlockByBlock) {
-  PrefixIndex index(8, kBlockTokens);
+  PrefixIndex index(8, kIndexBlockTokens);
   const Sha256Digest root{};
   const Tokens t0 = {1, 2, 3, 4}, t1 = {5, 6, 7, 8};
   const Sha256Digest h0 = sha256_chain(root, t0), h1 = sha256_chain(h0, t1);
@@ -52,7 +52,7 @@ TEST(PrefixIndex, FindsAChainBlockByBlock) {
 
 // With equal hashes the tokens, the parent and the namespace still decide.
 TEST(PrefixIndex, ACollisionIsAMissNeverAnotherPrefix) {
-  PrefixIndex index(8, kBlockTokens);
+  PrefixIndex index(8, kIndexBlockTokens);
   const Sha256Digest root{}, same{};
   Sha256Digest other_root{};
   other_root[0] = 1;
@@ -67,7 +67,7 @@ TEST(PrefixIndex, ACollisionIsAMissNeverAnotherPrefix) {
 }
 
 TEST(PrefixIndex, GenerationTellsThatABlockLeftInBetween) {
-  PrefixIndex index(2, kBlockTokens);
+  PrefixIndex index(2, kIndexBlockTokens);
   const Sha256Digest root{};
   const Tokens tokens = {1, 2, 3, 4};
   const Sha256Digest hash = sha256_chain(root, tokens);
@@ -81,7 +81,7 @@ TEST(PrefixIndex, GenerationTellsThatABlockLeftInBetween) {
 }
 
 TEST(PrefixIndexDeath, OnlyALeafLeaves) {
-  PrefixIndex index(2, kBlockTokens);
+  PrefixIndex index(2, kIndexBlockTokens);
   const Sha256Digest root{};
   const Tokens tokens = {1, 2, 3, 4};
   const Sha256Digest h0 = sha256_chain(root, tokens), h1 = sha256_chain(h0, tokens);

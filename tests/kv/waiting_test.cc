@@ -7,20 +7,11 @@
 #include <vector>
 
 #include "stet/kv/kv_cache.h"
+#include "tests/kv/prompts.h"
 
 namespace stet::kv {
 namespace {
 
-constexpr uint32_t kBlockTokens = 8;
-using Tokens = std::vector<uint32_t>;
-
-Tokens tokens(uint32_t n, uint32_t salt = 0) {
-  Tokens ids;
-  for (uint32_t i = 0; i < n; ++i) {
-    ids.push_back(salt * 1000 + i);
-  }
-  return ids;
-}
 Tokens after(Tokens ids, uint32_t n, uint32_t salt) {
   const Tokens more = tokens(n, salt);
   ids.insert(ids.end(), more.begin(), more.end());
@@ -28,7 +19,7 @@ Tokens after(Tokens ids, uint32_t n, uint32_t salt) {
 }
 
 // A queue in the order of insertion.
-class Line final : public UseOrder {
+class InsertionLine final : public UseOrder {
  public:
   SeqId last() const override { return seqs.empty() ? SeqId{} : seqs.back(); }
   SeqId before(SeqId seq) const override {
@@ -95,7 +86,7 @@ class WaitingTest : public testing::Test {
     EXPECT_TRUE(status.ok()) << status.to_string();
   }
 
-  Line line_;
+  InsertionLine line_;
   std::unique_ptr<KvCache> kv_;
   StepBatch batch_;
   uint64_t step_ = 0;

@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "tests/obs/captured_stderr.h"
+#include "tests/obs/lines.h"
 
 namespace stet::obs {
 namespace {
@@ -18,15 +19,6 @@ using ::testing::HasSubstr;
 using ::testing::MatchesRegex;
 using testing::StderrTo;
 using testing::TempFile;
-
-std::vector<std::string> lines_of(const std::string& text) {
-  std::vector<std::string> lines;
-  std::stringstream stream(text);
-  for (std::string line; std::getline(stream, line);) {
-    lines.push_back(line);
-  }
-  return lines;
-}
 
 // What `write` logs with `options`, line by line.
 std::vector<std::string> logged(const LogOptions& options, const std::function<void()>& write) {

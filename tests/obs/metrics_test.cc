@@ -7,21 +7,14 @@
 #include <sstream>
 #include <thread>
 
+#include "tests/obs/lines.h"
+
 namespace stet::obs {
 namespace {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-
-std::vector<std::string> lines_of(const std::string& text) {
-  std::vector<std::string> lines;
-  std::stringstream stream(text);
-  for (std::string line; std::getline(stream, line);) {
-    lines.push_back(line);
-  }
-  return lines;
-}
 
 TEST(Metrics, ARegistryWithoutSeriesSerialisesToNothing) {
   EXPECT_EQ(Metrics().serialise(), "");

@@ -40,12 +40,12 @@ std::string last(int index, const std::string& reason = "stop", const std::strin
 }
 
 const std::string kDone = "data: [DONE]\n\n";
-const std::string kIds = "X-Request-Id: r1\r\n";
+const std::string kStreamIds = "X-Request-Id: r1\r\n";
 
 TEST_F(Stream, ChatIsRoleContentLastDone) {
   start();
   client_.set_script([](FakeCall& call) { call.answer({"Hel", "lo\n"}); });
-  const HttpAnswer answer = chat(std::string(kHi) + R"(,"stream":true)", kIds);
+  const HttpAnswer answer = chat(std::string(kHi) + R"(,"stream":true)", kStreamIds);
   EXPECT_EQ(answer.status, 200);
   EXPECT_TRUE(answer.complete);
   EXPECT_EQ(answer.header("content-type"), "text/event-stream; charset=utf-8");
@@ -68,7 +68,7 @@ TEST_F(Stream, RolesOfAllChoicesComeFirstInOrder) {
     call.summary(3, 3);
     call.ok();
   });
-  const HttpAnswer answer = chat(std::string(kHi) + R"(,"stream":true,"n":3)", kIds);
+  const HttpAnswer answer = chat(std::string(kHi) + R"(,"stream":true,"n":3)", kStreamIds);
   EXPECT_EQ(answer.body, role(0) + role(1) + role(2) + content(2, "c") + content(0, "a") + last(2) +
                              content(1, "b") + last(1, "length") + last(0) + kDone);
 }
@@ -87,7 +87,7 @@ TEST_F(Stream, WithheldTextMakesNoEmptyDelta) {
     call.summary(3, 4);
     call.ok();
   });
-  const HttpAnswer answer = chat(std::string(kHi) + R"(,"stream":true,"stop":"END")", kIds);
+  const HttpAnswer answer = chat(std::string(kHi) + R"(,"stream":true,"stop":"END")", kStreamIds);
   EXPECT_EQ(answer.body, role(0) + content(0, "ab") + last(0, "stop", "\"END\"") + kDone);
 }
 
@@ -100,8 +100,8 @@ TEST_F(Stream, LogprobsAndTokenIdsOfWithheldTextAreSent) {
     call.summary(2, 1);
     call.ok();
   });
-  const HttpAnswer answer =
-      chat(std::string(kHi) + R"(,"stream":true,"logprobs":true,"return_token_ids":true)", kIds);
+  const HttpAnswer answer = chat(
+      std::string(kHi) + R"(,"stream":true,"logprobs":true,"return_token_ids":true)", kStreamIds);
   EXPECT_EQ(
       answer.body,
       role(0, R"(,"prompt_token_ids":[100,101])") +
@@ -123,7 +123,7 @@ TEST_F(Stream, AStopTokenThatIsNotEosIsTheStopReason) {
       call.summary(3, 1);
       call.ok();
     });
-    EXPECT_EQ(chat(std::string(kHi) + R"(,"stream":true)", kIds).body,
+    EXPECT_EQ(chat(std::string(kHi) + R"(,"stream":true)", kStreamIds).body,
               role(0) + last(0, "stop", shown) + kDone);
   }
 }
@@ -137,13 +137,13 @@ TEST_F(Stream, UsageIsNullUntilItsOwnChunk) {
       R"(],"usage":{"prompt_tokens":3,"completion_tokens":1,"total_tokens":4,"prompt_tokens_details":)"
       R"({"cached_tokens":0},"completion_tokens_details":{"reasoning_tokens":0}}})"
       "\n\n";
-  EXPECT_EQ(
-      chat(std::string(kHi) + R"(,"stream":true,"stream_options":{"include_usage":true})", kIds)
-          .body,
-      role(0, null_usage) + content(0, "x", null_usage) + last(0, "stop", "null", null_usage) +
-          usage + kDone);
+  EXPECT_EQ(chat(std::string(kHi) + R"(,"stream":true,"stream_options":{"include_usage":true})",
+                 kStreamIds)
+                .body,
+            role(0, null_usage) + content(0, "x", null_usage) +
+                last(0, "stop", "null", null_usage) + usage + kDone);
   // Empty options: no usage key at all.
-  EXPECT_EQ(chat(std::string(kHi) + R"(,"stream":true,"stream_options":{})", kIds).body,
+  EXPECT_EQ(chat(std::string(kHi) + R"(,"stream":true,"stream_options":{})", kStreamIds).body,
             role(0) + content(0, "x") + last(0) + kDone);
 }
 
@@ -156,7 +156,7 @@ TEST_F(Stream, ContinuousUsageCountsOnEachChunk) {
   };
   const HttpAnswer answer =
       chat(std::string(kHi) + R"(,"stream":true,"stream_options":{"continuous_usage_stats":true})",
-           kIds);
+           kStreamIds);
   EXPECT_EQ(answer.body, role(0, running(0)) + content(0, "x", running(1)) +
                              content(0, "y", running(2)) + last(0, "stop", "null", running(2)) +
                              kDone);
@@ -174,7 +174,7 @@ TEST_F(Stream, CompletionsHaveTextAndNoRole) {
   });
   const HttpAnswer answer = connect().request(
       "POST", kCompletionsPath,
-      R"({"prompt":"a","stream":true,"logprobs":0,"return_token_ids":true})", kIds);
+      R"({"prompt":"a","stream":true,"logprobs":0,"return_token_ids":true})", kStreamIds);
   EXPECT_EQ(
       answer.body,
       text_chunk(
@@ -210,7 +210,7 @@ TEST_F(Stream, AnErrorAfterTheFirstTokenIsAFrameWithoutDone) {
     call.delta(0, "x", {1});
     call.fail(13, "row 3 is not finite", "non_finite");
   });
-  const HttpAnswer answer = chat(std::string(kHi) + R"(,"stream":true)", kIds);
+  const HttpAnswer answer = chat(std::string(kHi) + R"(,"stream":true)", kStreamIds);
   EXPECT_EQ(answer.status, 200);
   EXPECT_TRUE(answer.complete);
   EXPECT_EQ(

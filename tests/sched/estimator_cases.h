@@ -10,6 +10,10 @@
 
 namespace stet::sched {
 
+// The pool of the cases.
+inline constexpr uint32_t kBlockTokens = 8;
+inline constexpr uint32_t kNumBlocks = 20;
+
 struct TestRandom {
   explicit TestRandom(uint64_t seed) : state(seed * 0x9E3779B97F4A7C15ULL + 1) {}
   uint32_t below(uint32_t n) {

@@ -12,8 +12,6 @@
 namespace stet::sched {
 namespace {
 
-constexpr uint32_t kBlockTokens = 8;
-constexpr uint32_t kNumBlocks = 20;
 constexpr PoolShape kPool = {.num_blocks = kNumBlocks, .block_tokens = kBlockTokens};
 
 struct Batch {

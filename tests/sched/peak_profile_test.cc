@@ -10,8 +10,6 @@ namespace stet::sched {
 namespace {
 
 constexpr uint64_t kNumCases = 5000;
-constexpr uint32_t kBlockTokens = 8;
-constexpr uint32_t kNumBlocks = 20;
 
 PeakProfile profile_of(const std::vector<TestSeq>& batch) {
   PeakProfile profile;

@@ -96,7 +96,7 @@ TEST(PrefixOrder, SavesWhatTheRecursionSays) {
     }
     // Scaled up so that no group is too small to keep.
     Prompts prompts(words);
-    const PrefixGroups groups = order_by_prefix(kBlock * kMinGroupGain, &prompts.items);
+    const PrefixOrder groups = order_by_prefix(kBlock * kMinGroupGain, &prompts.items);
     EXPECT_EQ(groups.num_saved_tokens, root.saved() * kMinGroupGain) << "round " << round;
     total += groups.num_groups;
   }

@@ -17,8 +17,8 @@
 namespace stet::server {
 namespace {
 
-struct GrpcWorld : EngineWorld {
-  explicit GrpcWorld(engine::EngineOptions options = {}) : EngineWorld(std::move(options)) {
+struct BatchWorld : EngineWorld {
+  explicit BatchWorld(engine::EngineOptions options = {}) : EngineWorld(std::move(options)) {
     auto started = GrpcServer::start({.address = "127.0.0.1:0", .admin_address = ""}, service.get(),
                                      {.version = "1.2.3"});
     EXPECT_TRUE(started.ok()) << started.status().to_string();
@@ -27,7 +27,7 @@ struct GrpcWorld : EngineWorld {
                                   grpc::InsecureChannelCredentials());
     stub = v1::InferenceService::NewStub(channel);
   }
-  ~GrpcWorld() {
+  ~BatchWorld() {
     engine->stop();
     service->stop();
     server->shutdown(1'000'000);
@@ -41,7 +41,7 @@ struct GrpcWorld : EngineWorld {
 using Job = grpc::ClientReaderWriter<v1::GenerateBatchRequest, v1::GenerateBatchResponse>;
 
 // What a custom_id got: its events, times left out, or its error.
-struct Answer {
+struct JobAnswer {
   std::vector<v1::GenerateResponse> events;
   google::rpc::Status error;
   size_t num_last = 0;  // events after which there may be none
@@ -61,21 +61,21 @@ struct Answer {
     return out;
   }
 };
-using Answers = std::map<std::string, Answer>;
+using JobAnswers = std::map<std::string, JobAnswer>;
 
 // Reads to the end, while `write` does the other direction.
 template <class Write>
-Answers run_job(GrpcWorld& world, const Write& write, grpc::Status* status) {
+JobAnswers run_job(BatchWorld& world, const Write& write, grpc::Status* status) {
   grpc::ClientContext context;
   auto job = world.stub->GenerateBatch(&context);
   std::jthread writer([&] {
     write(*job);
     job->WritesDone();
   });
-  Answers answers;
+  JobAnswers answers;
   v1::GenerateBatchResponse response;
   while (job->Read(&response)) {
-    Answer& answer = answers[response.custom_id()];
+    JobAnswer& answer = answers[response.custom_id()];
     EXPECT_EQ(answer.num_last, 0u) << response.custom_id() << " had its last event";
     if (response.has_error()) {
       EXPECT_TRUE(answer.error.ParseFromString(response.error().details()));
@@ -90,9 +90,9 @@ Answers run_job(GrpcWorld& world, const Write& write, grpc::Status* status) {
   return answers;
 }
 
-Answers run_requests(GrpcWorld& world, const std::vector<v1::GenerateBatchRequest>& requests) {
+JobAnswers run_requests(BatchWorld& world, const std::vector<v1::GenerateBatchRequest>& requests) {
   grpc::Status status;
-  Answers answers = run_job(
+  JobAnswers answers = run_job(
       world,
       [&](Job& job) {
         for (const v1::GenerateBatchRequest& request : requests) {
@@ -109,13 +109,13 @@ Answers run_requests(GrpcWorld& world, const std::vector<v1::GenerateBatchReques
 }
 
 // The same request in a call of its own.
-Answer run_single(GrpcWorld& world, v1::GenerateRequest request) {
+JobAnswer run_single(BatchWorld& world, v1::GenerateRequest request) {
   if (request.output().mode() == v1::OUTPUT_MODE_UNSPECIFIED) {
     request.mutable_output()->set_mode(v1::OUTPUT_MODE_FINAL);
   }
   grpc::ClientContext context;
   auto reader = world.stub->Generate(&context, request);
-  Answer answer;
+  JobAnswer answer;
   v1::GenerateResponse event;
   while (reader->Read(&event)) {
     answer.events.push_back(event);
@@ -145,14 +145,14 @@ std::vector<v1::GenerateBatchRequest> mixed_requests(size_t count) {
 }
 
 TEST(GrpcBatch, FiveHundredRequestsThroughAQueueOfFiveEqualSingleOnesInAnyOrder) {
-  GrpcWorld world({.max_running = 7, .max_queued_requests = 5});
+  BatchWorld world({.max_running = 7, .max_queued_requests = 5});
   std::vector<v1::GenerateBatchRequest> requests = mixed_requests(500);
-  const Answers forward = run_requests(world, requests);
+  const JobAnswers forward = run_requests(world, requests);
   std::shuffle(requests.begin(), requests.end(), std::mt19937(12));
-  const Answers shuffled = run_requests(world, requests);
+  const JobAnswers shuffled = run_requests(world, requests);
   size_t refused = 0;
   for (const v1::GenerateBatchRequest& request : requests) {
-    const Answer single = run_single(world, request.generate());
+    const JobAnswer single = run_single(world, request.generate());
     refused += single.error.code() != 0 ? 1 : 0;
     EXPECT_EQ(forward.at(request.custom_id()).bytes(), single.bytes());
     EXPECT_EQ(shuffled.at(request.custom_id()).bytes(), single.bytes());
@@ -165,7 +165,7 @@ TEST(GrpcBatch, FiveHundredRequestsThroughAQueueOfFiveEqualSingleOnesInAnyOrder)
 }
 
 TEST(GrpcBatch, ANegativeControlSingleCallsAreRefusedByThatQueue) {
-  GrpcWorld world({.max_running = 1, .max_queued_requests = 1});
+  BatchWorld world({.max_running = 1, .max_queued_requests = 1});
   std::vector<std::shared_ptr<Recorder>> recorders;
   std::vector<std::unique_ptr<Call>> calls;
   v1::GenerateRequest request = text_request("x");
@@ -182,16 +182,16 @@ TEST(GrpcBatch, ANegativeControlSingleCallsAreRefusedByThatQueue) {
 }
 
 TEST(GrpcBatch, DeltasOfOneRequestConcatenateToItsFinalAnswer) {
-  GrpcWorld world;
+  BatchWorld world;
   std::vector<v1::GenerateBatchRequest> requests = mixed_requests(20);
-  const Answers final_mode = run_requests(world, requests);
+  const JobAnswers final_mode = run_requests(world, requests);
   for (v1::GenerateBatchRequest& request : requests) {
     request.mutable_generate()->mutable_output()->set_mode(v1::OUTPUT_MODE_DELTA);
   }
-  const Answers delta_mode = run_requests(world, requests);
+  const JobAnswers delta_mode = run_requests(world, requests);
   size_t compared = 0;
   for (const auto& [custom_id, answer] : delta_mode) {
-    const Answer& expected = final_mode.at(custom_id);
+    const JobAnswer& expected = final_mode.at(custom_id);
     std::string text;
     v1::Output output;
     for (const v1::GenerateResponse& event : answer.events) {
@@ -212,11 +212,11 @@ TEST(GrpcBatch, DeltasOfOneRequestConcatenateToItsFinalAnswer) {
 }
 
 TEST(GrpcBatch, ADuplicateEndsTheCallAfterTheAnswersBeforeIt) {
-  GrpcWorld world;
+  BatchWorld world;
   std::vector<v1::GenerateBatchRequest> requests = mixed_requests(9);
   requests[6].set_custom_id("id-2");
   grpc::Status status;
-  const Answers answers = run_job(
+  const JobAnswers answers = run_job(
       world,
       [&](Job& job) {
         for (const v1::GenerateBatchRequest& request : requests) {
@@ -245,7 +245,7 @@ v1::GenerateBatchRequest endless(const std::string& custom_id) {
 }
 
 TEST(GrpcBatch, CancelGivesEveryBlockBackAlsoOfWhatIsStillInTheStream) {
-  GrpcWorld world({.max_running = 3, .max_queued_requests = 5});
+  BatchWorld world({.max_running = 3, .max_queued_requests = 5});
   grpc::ClientContext context;
   auto job = world.stub->GenerateBatch(&context);
   for (int i = 0; i < 40; ++i) {
@@ -269,7 +269,7 @@ TEST(GrpcBatch, CancelGivesEveryBlockBackAlsoOfWhatIsStillInTheStream) {
 }
 
 TEST(GrpcBatch, ADrainFinishesTheAcceptedAndRefusesTheRestOfTheStream) {
-  GrpcWorld world({.max_running = 1, .max_queued_requests = 1});
+  BatchWorld world({.max_running = 1, .max_queued_requests = 1});
   std::vector<v1::GenerateBatchRequest> requests;
   for (int i = 0; i < 20; ++i) {
     requests.push_back(endless(std::to_string(i)));
@@ -302,7 +302,7 @@ TEST(GrpcBatch, ADrainFinishesTheAcceptedAndRefusesTheRestOfTheStream) {
 }
 
 TEST(GrpcBatch, TheNumberOfOpenCallsIsBoundedAndAnEndedOneMakesRoom) {
-  GrpcWorld world;
+  BatchWorld world;
   std::vector<std::unique_ptr<grpc::ClientContext>> contexts;
   std::vector<std::unique_ptr<Job>> jobs;
   v1::GenerateBatchRequest request = mixed_requests(1)[0];
@@ -339,7 +339,7 @@ TEST(GrpcBatch, TheNumberOfOpenCallsIsBoundedAndAnEndedOneMakesRoom) {
 }
 
 TEST(GrpcBatch, MetadataIsThatOfEveryCall) {
-  GrpcWorld world;
+  BatchWorld world;
   grpc::ClientContext context;
   context.AddMetadata("x-request-id", "job-7");
   auto job = world.stub->GenerateBatch(&context);
@@ -358,7 +358,7 @@ TEST(GrpcBatch, MetadataIsThatOfEveryCall) {
 }
 
 TEST(GrpcBatch, BytesThatAreNoMessageAreInvalid) {
-  GrpcWorld world;
+  BatchWorld world;
   grpc::ClientContext context;
   const grpc::internal::RpcMethod method("/stet.v1.InferenceService/GenerateBatch",
                                          grpc::internal::RpcMethod::BIDI_STREAMING);

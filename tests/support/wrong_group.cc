@@ -114,7 +114,7 @@ void one_block_too_long_segment(const GroupAttentionArgs& group, uint32_t segmen
   });
 }
 
-std::vector<WrongKernels> make_tables() {
+std::vector<WrongKernels> make_group_tables() {
   std::vector<WrongKernels> tables = {
       {"group: private segments merged before shared ones", best_table()},
       {"group: a new segment at the border", best_table()},
@@ -133,7 +133,7 @@ std::vector<WrongKernels> make_tables() {
 }  // namespace
 
 std::span<const WrongKernels> wrong_group_tables() {
-  static const std::vector<WrongKernels> tables = make_tables();
+  static const std::vector<WrongKernels> tables = make_group_tables();
   return tables;
 }
 

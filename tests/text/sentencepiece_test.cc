@@ -7,16 +7,25 @@
 
 #include "stet/text/detokenizer.h"
 #include "tests/text/golden_files.h"
+#include "tests/text/tokenizing.h"
 
 namespace stet::text {
 namespace {
 
+std::string decode(const Tokenizer& tokenizer, const std::vector<uint32_t>& ids) {
+  Detokenizer detokenizer(&tokenizer, false);
+  std::string text;
+  for (const uint32_t id : ids) {
+    detokenizer.append(id, &text);
+  }
+  detokenizer.finish(&text);
+  return text;
+}
+
 using testing::ElementsAre;
 using testing::HasSubstr;
 
-constexpr size_t kNoLimit = SIZE_MAX;
-
-const nlohmann::json& tiny() {
+const nlohmann::json& tiny_golden() {
   static const nlohmann::json golden = read_golden("sentencepiece_tiny.json");
   return golden;
 }
@@ -25,9 +34,9 @@ TokenizerSpec tiny_pieces(bool add_space_prefix) {
   TokenizerSpec spec;
   spec.model = "llama";
   spec.pre_tokenizer = "default";
-  spec.tokens = tiny()["tokens"].get<std::vector<std::string>>();
-  spec.scores = tiny()["scores"].get<std::vector<float>>();
-  for (const int kind : tiny()["kinds"]) {
+  spec.tokens = tiny_golden()["tokens"].get<std::vector<std::string>>();
+  spec.scores = tiny_golden()["scores"].get<std::vector<float>>();
+  for (const int kind : tiny_golden()["kinds"]) {
     spec.kinds.push_back(static_cast<TokenKind>(kind));
   }
   spec.eos_id = 1;
@@ -59,35 +68,6 @@ struct Pieces {
   }
 };
 
-std::shared_ptr<const Tokenizer> make(const TokenizerSpec& spec) {
-  auto made = Tokenizer::create(spec);
-  EXPECT_TRUE(made.ok()) << made.status().to_string();
-  return made.ok() ? *made : nullptr;
-}
-
-std::string create_error(const TokenizerSpec& spec) {
-  auto made = Tokenizer::create(spec);
-  return made.ok() ? "created" : made.status().to_string();
-}
-
-std::vector<uint32_t> encode(const Tokenizer& tokenizer, std::vector<TextSegment> segments,
-                             bool add_special = false) {
-  std::vector<uint32_t> ids;
-  const Status status = tokenizer.encode(segments, add_special, kNoLimit, &ids);
-  EXPECT_TRUE(status.ok()) << status.to_string();
-  return ids;
-}
-
-std::string decode(const Tokenizer& tokenizer, const std::vector<uint32_t>& ids) {
-  Detokenizer detokenizer(&tokenizer, false);
-  std::string text;
-  for (const uint32_t id : ids) {
-    detokenizer.append(id, &text);
-  }
-  detokenizer.finish(&text);
-  return text;
-}
-
 // The tokens' own texts, for readable expectations.
 std::vector<std::string> texts(const Tokenizer& tokenizer, const std::string& data) {
   std::vector<std::string> out;
@@ -112,8 +92,8 @@ class SentencePieceGolden : public testing::TestWithParam<bool> {
 };
 
 TEST_P(SentencePieceGolden, DataGetsTheIdsOfTheReferenceAndDecodesToItself) {
-  ASSERT_GE(tiny()["cases"].size(), 500u);
-  for (const auto& one : tiny()["cases"]) {
+  ASSERT_GE(tiny_golden()["cases"].size(), 500u);
+  for (const auto& one : tiny_golden()["cases"]) {
     const auto text = one["text"].get<std::string>();
     const auto ids = encode(*tokenizer_, {{text, false}});
     EXPECT_EQ(ids, one[column()].get<std::vector<uint32_t>>()) << one["text"].dump();
@@ -123,7 +103,7 @@ TEST_P(SentencePieceGolden, DataGetsTheIdsOfTheReferenceAndDecodesToItself) {
 }
 
 TEST_P(SentencePieceGolden, TemplateTextGetsTheSpecialIdsOfTheReference) {
-  for (const auto& one : tiny()["template_cases"]) {
+  for (const auto& one : tiny_golden()["template_cases"]) {
     EXPECT_EQ(encode(*tokenizer_, {{one["text"].get<std::string>(), true}}),
               one[column()].get<std::vector<uint32_t>>())
         << one["text"].dump();
@@ -145,7 +125,7 @@ TEST_P(SentencePieceGolden, OrdinaryTextIsOneTextAcrossOriginsAndCuts) {
 
 TEST_P(SentencePieceGolden, NamesAndMarksInDataStayText) {
   const TokenizerSpec spec = tiny_pieces(GetParam());
-  std::vector<std::string> names = tiny()["marks"].get<std::vector<std::string>>();
+  std::vector<std::string> names = tiny_golden()["marks"].get<std::vector<std::string>>();
   for (size_t id = 0; id < spec.tokens.size(); ++id) {
     if (spec.kinds[id] == TokenKind::kControl || spec.kinds[id] == TokenKind::kUnknown) {
       names.push_back(spec.tokens[id]);

@@ -4,35 +4,12 @@
 #include <gtest/gtest.h>
 
 #include "tests/text/golden_files.h"
+#include "tests/text/tokenizing.h"
 
 namespace stet::text {
 namespace {
 
-using testing::ElementsAre;
-using testing::HasSubstr;
-
-constexpr size_t kNoLimit = SIZE_MAX;
-
-const nlohmann::json& tiny() {
-  static const nlohmann::json golden = read_golden("tokenizer_tiny.json");
-  return golden;
-}
-
-std::shared_ptr<const Tokenizer> make(const TokenizerSpec& spec) {
-  auto made = Tokenizer::create(spec);
-  EXPECT_TRUE(made.ok()) << made.status().to_string();
-  return made.ok() ? *made : nullptr;
-}
-
-std::vector<uint32_t> encode(const Tokenizer& tokenizer, std::vector<TextSegment> segments,
-                             bool add_special = false) {
-  std::vector<uint32_t> ids;
-  const Status status = tokenizer.encode(segments, add_special, kNoLimit, &ids);
-  EXPECT_TRUE(status.ok()) << status.to_string();
-  return ids;
-}
-
-std::string decode(const Tokenizer& tokenizer, const std::vector<uint32_t>& ids) {
+std::string joined_bytes(const Tokenizer& tokenizer, const std::vector<uint32_t>& ids) {
   std::string bytes;
   for (const uint32_t id : ids) {
     bytes += tokenizer.token_bytes(id);
@@ -40,9 +17,12 @@ std::string decode(const Tokenizer& tokenizer, const std::vector<uint32_t>& ids)
   return bytes;
 }
 
-std::string create_error(const TokenizerSpec& spec) {
-  auto made = Tokenizer::create(spec);
-  return made.ok() ? "created" : made.status().to_string();
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+const nlohmann::json& tiny() {
+  static const nlohmann::json golden = read_golden("tokenizer_tiny.json");
+  return golden;
 }
 
 // 256 byte tokens and nothing else but what a test adds.
@@ -71,7 +51,7 @@ TEST_P(GoldenTest, DataGetsTheIdsOfTheReferenceAndDecodesToItself) {
     const auto text = one["text"].get<std::string>();
     const auto ids = encode(*tokenizer, {{text, false}});
     EXPECT_EQ(ids, one[GetParam()].get<std::vector<uint32_t>>()) << one["text"].dump();
-    EXPECT_EQ(decode(*tokenizer, ids), text);
+    EXPECT_EQ(joined_bytes(*tokenizer, ids), text);
   }
 }
 
@@ -211,7 +191,7 @@ TEST(Tokenizer, AMegabyteWordIsEncodedInTime) {
   for (const std::string& text :
        {word, std::string(1u << 20, 'a'), std::string(1u << 20, ' ') + "x",
         std::string(1u << 20, '!'), std::string(1u << 20, '\n')}) {
-    EXPECT_EQ(decode(*tokenizer, encode(*tokenizer, {{text, false}})), text);
+    EXPECT_EQ(joined_bytes(*tokenizer, encode(*tokenizer, {{text, false}})), text);
   }
 }
 
@@ -219,7 +199,7 @@ TEST(Tokenizer, CharactersWithoutTokensBecomeTheReplacementCharacter) {
   TokenizerSpec spec = bytes_only();
   std::erase(spec.tokens, "\u0104");  // the spelling of byte 4
   const auto tokenizer = make(spec);
-  EXPECT_EQ(decode(*tokenizer, encode(*tokenizer, {{"a\x04z", false}})), "a\xEF\xBF\xBDz");
+  EXPECT_EQ(joined_bytes(*tokenizer, encode(*tokenizer, {{"a\x04z", false}})), "a\xEF\xBF\xBDz");
 }
 
 TEST(Tokenizer, WithoutReplacementCharacterTheUnknownTokenStandsIn) {
@@ -231,7 +211,8 @@ TEST(Tokenizer, WithoutReplacementCharacterTheUnknownTokenStandsIn) {
   spec.kinds.push_back(TokenKind::kUnknown);
   spec.unk_id = 255;
   const auto tokenizer = make(spec);
-  EXPECT_EQ(decode(*tokenizer, encode(*tokenizer, {{"a\uFFFDz\uFFFD", false}})), "a<unk>z<unk>");
+  EXPECT_EQ(joined_bytes(*tokenizer, encode(*tokenizer, {{"a\uFFFDz\uFFFD", false}})),
+            "a<unk>z<unk>");
 }
 
 TEST(Tokenizer, InconsistentTablesAreRefusedByField) {

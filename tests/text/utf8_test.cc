@@ -10,7 +10,7 @@
 namespace stet::text {
 namespace {
 
-std::string lossy(std::string_view bytes) {
+std::string utf8_lossy(std::string_view bytes) {
   std::string text;
   append_utf8_lossy(bytes, &text);
   return text;
@@ -51,12 +51,15 @@ TEST(Utf8, OverlongAndOutOfRangeFormsAreInvalid) {
 // The Unicode Standard, 3.9, tables 3-8 to 3-11: one U+FFFD for each maximal subpart.
 TEST(Utf8, MaximalSubpartsBecomeOneReplacementCharacterEach) {
   const std::string r(kReplacementCharacter);
-  EXPECT_EQ(lossy("\xC0\xAF\xE0\x80\xBF\xF0\x81\x82\x41"), r + r + r + r + r + r + r + r + "A");
-  EXPECT_EQ(lossy("\xED\xA0\x80\xED\xBF\xBF\xED\xAF\x41"), r + r + r + r + r + r + r + r + "A");
-  EXPECT_EQ(lossy("\xF4\x91\x92\x93\xFF\x41\x80\xBF\x42"), r + r + r + r + r + "A" + r + r + "B");
-  EXPECT_EQ(lossy("\xE1\x80\xE2\xF0\x91\x92\xF1\xBF\x41"), r + r + r + r + "A");
-  EXPECT_EQ(lossy(""), "");
-  EXPECT_EQ(lossy(std::string_view("a\0b", 3)), std::string_view("a\0b", 3));
+  EXPECT_EQ(utf8_lossy("\xC0\xAF\xE0\x80\xBF\xF0\x81\x82\x41"),
+            r + r + r + r + r + r + r + r + "A");
+  EXPECT_EQ(utf8_lossy("\xED\xA0\x80\xED\xBF\xBF\xED\xAF\x41"),
+            r + r + r + r + r + r + r + r + "A");
+  EXPECT_EQ(utf8_lossy("\xF4\x91\x92\x93\xFF\x41\x80\xBF\x42"),
+            r + r + r + r + r + "A" + r + r + "B");
+  EXPECT_EQ(utf8_lossy("\xE1\x80\xE2\xF0\x91\x92\xF1\xBF\x41"), r + r + r + r + "A");
+  EXPECT_EQ(utf8_lossy(""), "");
+  EXPECT_EQ(utf8_lossy(std::string_view("a\0b", 3)), std::string_view("a\0b", 3));
 }
 
 TEST(Utf8, TheFirstInvalidByteIsFoundWhereverItIs) {

@@ -17,6 +17,10 @@
 
 namespace stet::executor {
 
+// What memory of blocks is filled with where tests want unwritten positions to show: bf16 0xFFFF is
+// a NaN.
+inline constexpr int kPoisonByte = 0xFF;
+
 // How a sequence's blocks are addressed. Never changes a bit of output (kv.md sec. 13.6).
 enum class KvMode : uint8_t {
   kPaged,    // PagedAttention: a table of slots per sequence

@@ -46,6 +46,8 @@ struct RunningSeq {
   // Of these, the first so many that others hold too: whoever holds a block holds those before it.
   uint32_t num_shared_blocks = UINT32_MAX;  // at least; more than the table has = not known
 
+  // Positions it wants computed: 1 = it decodes.
+  uint32_t num_wanted_tokens() const { return num_known_tokens - num_computed_tokens; }
   std::span<const BlockId> shared_blocks() const {
     return table.first(std::min<size_t>(num_shared_blocks, table.size()));
   }

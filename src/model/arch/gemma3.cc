@@ -9,7 +9,7 @@
 namespace stet::model {
 namespace {
 
-constexpr WeightSpec kLayerWeights[] = {
+constexpr WeightSpec kGemma3Weights[] = {
     {"attn_norm", WeightRole::kAttnNorm},
     {"attn_q", WeightRole::kQ},
     {"attn_k", WeightRole::kK},
@@ -86,7 +86,7 @@ Status read_layer_kinds(const HyperReader& reader, ArchParams* params) {
   return {};
 }
 
-Status finish(const HyperReader& reader, ArchParams* params) {
+Status finish_gemma3(const HyperReader& reader, ArchParams* params) {
   constexpr uint32_t kLayersOf27B = 62;
   HyperParams& hyper = params->hyper;
   // The query scalar has no key in the file: it is head_dim, but width / num_heads in the 27B
@@ -110,10 +110,10 @@ const Architecture& gemma3_architecture() {
       .name = "gemma3",
       .rope_style = kernels::RopeStyle::kHalves,
       .gate = kernels::GateKind::kGeluTanh,
-      .layer_weights = kLayerWeights,
+      .layer_weights = kGemma3Weights,
       .keys = kKeys,
       .recipe = recipe,
-      .finish = finish,
+      .finish = finish_gemma3,
   };
   return kArchitecture;
 }

@@ -6,7 +6,7 @@
 namespace stet::model {
 namespace {
 
-constexpr WeightSpec kLayerWeights[] = {
+constexpr WeightSpec kLlamaWeights[] = {
     {"attn_norm", WeightRole::kAttnNorm},
     {"attn_q", WeightRole::kQ, true},
     {"attn_k", WeightRole::kK, true},
@@ -18,7 +18,7 @@ constexpr WeightSpec kLayerWeights[] = {
     {"ffn_down", WeightRole::kDown},
 };
 
-Status finish(const HyperReader& reader, ArchParams* params) {
+Status finish_llama(const HyperReader& reader, ArchParams* params) {
   return finish_pre_norm(reader, 10000.0, params);
 }
 
@@ -29,11 +29,11 @@ const Architecture& llama_architecture() {
       .name = "llama",
       .rope_style = kernels::RopeStyle::kAdjacent,
       .gate = kernels::GateKind::kSilu,
-      .layer_weights = kLayerWeights,
+      .layer_weights = kLlamaWeights,
       .keys = {},
       .may_have_rope_factors = true,
       .recipe = [] { return pre_norm_recipe("llama", false); },
-      .finish = finish,
+      .finish = finish_llama,
   };
   return kArchitecture;
 }

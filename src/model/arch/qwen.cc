@@ -29,7 +29,7 @@ constexpr WeightSpec kQwen3Weights[] = {
     {"ffn_down", WeightRole::kDown},
 };
 
-Status finish(const HyperReader& reader, ArchParams* params) {
+Status finish_qwen(const HyperReader& reader, ArchParams* params) {
   return finish_pre_norm(reader, kDefaultRopeBase, params);
 }
 
@@ -43,7 +43,7 @@ const Architecture& qwen2_architecture() {
       .layer_weights = kQwen2Weights,
       .keys = {},
       .recipe = [] { return pre_norm_recipe("qwen2", false); },
-      .finish = finish,
+      .finish = finish_qwen,
   };
   return kArchitecture;
 }
@@ -56,7 +56,7 @@ const Architecture& qwen3_architecture() {
       .layer_weights = kQwen3Weights,
       .keys = {},
       .recipe = [] { return pre_norm_recipe("qwen3", true); },
-      .finish = finish,
+      .finish = finish_qwen,
   };
   return kArchitecture;
 }

@@ -10,7 +10,6 @@ namespace stet::sched {
 namespace {
 
 constexpr uint32_t kWatermarkDivisor = 100;
-constexpr uint32_t kProtectedAfterPreemptions = 2;
 
 class AggressiveAdmission final : public AdmissionPolicy {
  public:

@@ -16,7 +16,6 @@
 namespace stet::sched {
 namespace {
 
-constexpr uint32_t kProtectedAfterPreemptions = 2;
 constexpr uint32_t kMostPreemptions = 3;  // of one sequence (scheduler.md sec. 8, 4)
 
 uint32_t known_outputs(const OutputState& o) {

@@ -12,6 +12,9 @@ Policy past_future_sampled();
 Policy prefix_group();
 Policy sla();
 
+// Victims that have yielded so often are taken last.
+inline constexpr uint32_t kProtectedAfterPreemptions = 2;
+
 std::unique_ptr<OrderPolicy> arrival_order();
 std::unique_ptr<OrderPolicy> prefix_order();  // arrival, and groups within windows of it
 // Arrival, later by 30 s for every class below the first.

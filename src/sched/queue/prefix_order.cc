@@ -47,13 +47,13 @@ class PrefixTree {
  public:
   PrefixTree(uint32_t block_tokens, const std::vector<PrefixItem>& sorted);
   // Writes PrefixItem::group.
-  PrefixGroups assign(std::vector<PrefixItem>* sorted) const;
+  PrefixOrder assign(std::vector<PrefixItem>* sorted) const;
 
  private:
   uint32_t add_node(Node node);
   void close_below(uint64_t depth, uint32_t next_leaf);
   void solve(Node* node) const;
-  void assign_below(uint32_t index, std::vector<PrefixItem>* sorted, PrefixGroups* groups) const;
+  void assign_below(uint32_t index, std::vector<PrefixItem>* sorted, PrefixOrder* groups) const;
 
   std::vector<Node> nodes_;     // the root first
   std::vector<uint32_t> open_;  // the path to the last leaf
@@ -112,14 +112,14 @@ void PrefixTree::solve(Node* node) const {
   node->saved = node->ends_group ? together - node->depth : apart;
 }
 
-PrefixGroups PrefixTree::assign(std::vector<PrefixItem>* sorted) const {
-  PrefixGroups groups;
+PrefixOrder PrefixTree::assign(std::vector<PrefixItem>* sorted) const {
+  PrefixOrder groups;
   assign_below(0, sorted, &groups);
   return groups;
 }
 
 void PrefixTree::assign_below(uint32_t index, std::vector<PrefixItem>* sorted,
-                              PrefixGroups* groups) const {
+                              PrefixOrder* groups) const {
   const Node& node = nodes_[index];
   uint64_t gain = 0;
   for (const uint32_t child : node.children) {
@@ -179,12 +179,12 @@ std::vector<Unit> make_units(uint32_t block_tokens, const std::vector<PrefixItem
 
 }  // namespace
 
-PrefixGroups order_by_prefix(uint32_t block_tokens, std::vector<PrefixItem>* items) {
+PrefixOrder order_by_prefix(uint32_t block_tokens, std::vector<PrefixItem>* items) {
   std::sort(items->begin(), items->end(), before_in_tree);
   for (PrefixItem& item : *items) {
     item.group = UINT32_MAX;
   }
-  const PrefixGroups groups = PrefixTree(block_tokens, *items).assign(items);
+  const PrefixOrder groups = PrefixTree(block_tokens, *items).assign(items);
   std::vector<Unit> units = make_units(block_tokens, *items, groups.num_groups);
   std::stable_sort(units.begin(), units.end(), [](const Unit& a, const Unit& b) {
     return a.decode_ratio != b.decode_ratio ? a.decode_ratio > b.decode_ratio

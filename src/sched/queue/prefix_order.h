@@ -31,7 +31,7 @@ struct PrefixItem {
   uint32_t group = UINT32_MAX;  // out: index of its group; UINT32_MAX = it stands alone
 };
 
-struct PrefixGroups {
+struct PrefixOrder {
   uint64_t num_saved_tokens = 0;  // f(root), groups below kMinGroupGain left out
   uint32_t num_groups = 0;
 };
@@ -41,6 +41,6 @@ inline constexpr uint32_t kMinGroupGain = 256;  // tokens; smaller groups dissol
 // Sorts `items` into the order of service: groups (and prompts alone) by decode ratio, the largest
 // first, so that later prefills fill the steps of those that decode; members back to back in the
 // order of the tree, so that what some of them share beyond the group's prefix is shared as well.
-PrefixGroups order_by_prefix(uint32_t block_tokens, std::vector<PrefixItem>* items);
+PrefixOrder order_by_prefix(uint32_t block_tokens, std::vector<PrefixItem>* items);
 
 }  // namespace stet::sched
