@@ -170,8 +170,8 @@ STET_INLINE void integer_sums(const std::byte* group, const std::byte* factors,
 template <WeightType kType>
 STET_INLINE __m256i less_offset(__m256i sum, const int32_t* a) {
   if constexpr (kType == WeightType::kQ4_0 || kType == WeightType::kQ5_0) {
-    constexpr int kShift = kType == WeightType::kQ4_0 ? 3 : 4;
-    return _mm256_sub_epi32(sum, _mm256_slli_epi32(_mm256_set1_epi32(*a), kShift));
+    const __m256i offset = _mm256_set1_epi16(static_cast<int16_t>(code_offset(kType)));
+    return _mm256_sub_epi32(sum, _mm256_madd_epi16(_mm256_set1_epi32(*a), offset));
   }
   return sum;
 }

@@ -45,8 +45,8 @@ STET_INLINE __m512i start_value(const int32_t* a) {
   if constexpr (kType == WeightType::kQ4_1) {
     return _mm512_setzero_si512();
   }
-  constexpr int kShift = kType == WeightType::kQ8_0 ? 7 : 3;
-  return _mm512_sub_epi32(_mm512_setzero_si512(), _mm512_slli_epi32(_mm512_set1_epi32(*a), kShift));
+  return _mm512_madd_epi16(_mm512_set1_epi32(*a),
+                           _mm512_set1_epi16(static_cast<int16_t>(-code_offset(kType))));
 }
 
 template <WeightType kType, int kRows>

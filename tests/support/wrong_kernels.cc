@@ -160,16 +160,16 @@ void raise_scales(const LinearInput& out, uint32_t row, const float* x) {
   for (uint32_t g = 0; g < out.k / kGroup; ++g) {
     const size_t at = size_t{row} * out.ldg + g;
     const float scale = std::max(out.s[at], out.s[at - out.ldg]);
-    int32_t sum = 0;
+    int32_t sums[2] = {0, 0};
     for (uint32_t c = 0; c < kGroup && scale > 0.0f; ++c) {
       const int32_t code = static_cast<int32_t>(__builtin_rintf(x[g * kGroup + c] / scale));
       out.q[size_t{row} * out.ldk + g * kGroup + c] =
           static_cast<int8_t>(std::clamp(code, -127, 127));
-      sum += out.q[size_t{row} * out.ldk + g * kGroup + c];
+      sums[c / 16] += out.q[size_t{row} * out.ldk + g * kGroup + c];
     }
     out.s[at] = scale;
-    out.a[at] = sum;
-    out.t[at] = static_cast<float>(sum) * scale;
+    out.a[at] = reference::half_sums(sums[0], sums[1]);
+    out.t[at] = static_cast<float>(sums[0] + sums[1]) * scale;
   }
 }
 

@@ -52,15 +52,17 @@ struct Outliers {
 // float weights read x. A form that no consumer reads has null pointers and is not computed. All
 // rows are 64-byte aligned.
 struct LinearInput {
-  uint32_t k = 0;        // logical columns; quantised forms need k % 32 == 0
-  uint32_t ldk = 0;      // row stride of q and x in elements, multiple of 64
-  uint32_t ldg = 0;      // row stride of s, t, a in elements, multiple of 16
-  int8_t* q = nullptr;   // [rows][ldk]  codes in -127..127
-  float* s = nullptr;    // [rows][ldg]  scale per group
-  float* t = nullptr;    // [rows][ldg]  float(A_g) * s_g, rounded once
-  int32_t* a = nullptr;  // [rows][ldg]  A_g = sum of codes of the group
-  float* x = nullptr;    // [rows][ldk]  f32
-  float* xo = nullptr;   // [rows][kMaxOutliers] outlier activations
+  uint32_t k = 0;       // logical columns; quantised forms need k % 32 == 0
+  uint32_t ldk = 0;     // row stride of q and x in elements, multiple of 64
+  uint32_t ldg = 0;     // row stride of s, t, a in elements, multiple of 16
+  int8_t* q = nullptr;  // [rows][ldk]  codes in -127..127
+  float* s = nullptr;   // [rows][ldg]  scale per group
+  float* t = nullptr;   // [rows][ldg]  float(A_g) * s_g, rounded once
+  // [rows][ldg]  A_g = sum of codes, of both halves of the group: that of k 0..15 in the low 16
+  // bits, that of 16..31 above.
+  int32_t* a = nullptr;
+  float* x = nullptr;   // [rows][ldk]  f32
+  float* xo = nullptr;  // [rows][kMaxOutliers] outlier activations
 };
 
 // A weight matrix [n outputs][k inputs] in the packed layout of kernels/gemm/layout.h: panels of 32
