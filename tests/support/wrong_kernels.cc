@@ -133,13 +133,16 @@ void linear_k_split(const LinearArgs& args) {
           }
           int32_t sum = 0;
           for (uint32_t k = 0; k < kGroup; ++k) {
-            const int32_t code = packed_code(w.type, group, k, c) - code_offset(w.type);
+            const int32_t code = code_value(w.type, packed_code(w.type, group, k, c));
             sum += code * packed_factor(w.type, group, k, c) *
                    args.in.q[size_t{row} * args.in.ldk + u * kGroup + k];
           }
           const float d = packed_scale(w.type, unit, u % per_unit, c);
           a = fma32(static_cast<float>(sum), d * args.in.s[at], a);
-          if (has_minimum(w.type)) {
+          if (w.type == WeightType::kQ2_K) {
+            const float m = packed_min(w.type, unit, u % per_unit, c) * args.in.s[at];
+            a = fma32(static_cast<float>(reference::min_sum(group, args.in.a[at], c)), -m, a);
+          } else if (has_minimum(w.type)) {
             a = fma32(args.in.t[at], packed_min(w.type, unit, u % per_unit, c), a);
           }
         }

@@ -18,9 +18,12 @@ enum class WeightType : uint8_t {
   kQ5_1,
   kQ4_K,
   kQ5_K,
-  kQ6_K
+  kQ6_K,
+  kQ2_K,
+  kQ3_K,
+  kIQ4_NL
 };
-inline constexpr int kNumWeightTypes = 11;
+inline constexpr int kNumWeightTypes = 14;
 inline constexpr bool is_quantised(WeightType t) {
   return t >= WeightType::kQ4_0;
 }
@@ -29,7 +32,9 @@ inline constexpr uint32_t kGroup = 32;        // quantisation group along K (C1,
 inline constexpr uint32_t kSuperBlock = 256;  // of the K types: groups with scales of their own
 // Weights that share their floating-point scale; rows hold whole blocks.
 inline constexpr uint32_t block_elements(WeightType t) {
-  return !is_quantised(t) ? 1 : t >= WeightType::kQ4_K ? kSuperBlock : kGroup;
+  return !is_quantised(t)                                   ? 1
+         : t >= WeightType::kQ4_K && t <= WeightType::kQ3_K ? kSuperBlock
+                                                            : kGroup;
 }
 inline constexpr uint32_t kPanel = 32;       // output columns per packed panel
 inline constexpr uint32_t kTile = 64;        // positions per attention tile (C5)
