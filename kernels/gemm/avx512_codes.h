@@ -65,6 +65,29 @@ STET_INLINE __m512i bytes16(const std::byte* p) {
   return _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
 }
 
+// Q2_K: code * sc of every column, by code: four bytes 0, sc, 2 sc, 3 sc.
+STET_INLINE __m512i scaled_codes(__m512i factors) {
+  const __m512i sc = _mm512_and_si512(factors, _mm512_set1_epi32(15));
+  const __m512i twice = _mm512_or_si512(sc, _mm512_slli_epi32(sc, 16));
+  return _mm512_mullo_epi16(twice, _mm512_set1_epi32(0x03020100));
+}
+
+// Q2_K: the weights of four k times their factor, at most 45.
+template <int kStep>
+STET_INLINE __m512i scaled_codes_of(const std::byte* p, __m512i table) {
+  // Byte shuffles look up within 16 bytes: those of four columns.
+  const __m512i column =
+      _mm512_broadcast_i32x4(_mm_setr_epi32(0x00000000, 0x04040404, 0x08080808, 0x0C0C0C0C));
+  const __m512i place = and_or(raw_plane<2, kStep, 0>(p), _mm512_set1_epi8(3), column);
+  return _mm512_shuffle_epi8(table, place);
+}
+
+// Factors of d of 16 columns and half a group, as floats.
+STET_INLINE __m512 signed_factors(const std::byte* p) {
+  return _mm512_cvtepi32_ps(
+      _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+}
+
 // d_g and |m_g| of 16 columns; the K types' minimum is subtracted.
 template <WeightType kType>
 STET_INLINE __m512 scales_of(const std::byte* at, const std::byte* factors) {

@@ -94,6 +94,99 @@ STET_INLINE void add_group(const Block& b, const std::byte* unit, const std::byt
   }
 }
 
+// Q6_K and Q3_K, one group: the sums of both halves meet in float, where they are exact (below
+// 2^24): fma(float(S1), sc1, fma(float(S0), sc0, 0)). Adding to 0 keeps a zero's sign that of an
+// integer.
+template <WeightType kType, int kRows>
+STET_INLINE void add_signed_group(const Block& b, const std::byte* unit, const std::byte* group,
+                                  size_t step, Pair (&f)[kRows]) {
+  const std::byte* factors = group + group_scales_at(kType);
+  const int8_t* q = b.q + step * kGroup;
+  constexpr auto kOffset = static_cast<uint16_t>(-code_offset(kType));
+  __m512i c[kRows][2];
+  Pair first[kRows];
+#pragma GCC unroll 8
+  for (int r = 0; r < kRows; ++r) {
+    const __m512i a = _mm512_set1_epi32(b.a[r * b.ldg + step]);
+    c[r][0] = c[r][1] = _mm512_madd_epi16(a, _mm512_set1_epi32(kOffset));
+  }
+  dot_steps<kType, 0, 4, kRows>(group, q, b.ldk, c);
+#pragma GCC unroll 2
+  for (int h = 0; h < 2; ++h) {
+    const __m512 sc = signed_factors(factors + 16 * h);
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) {
+      first[r].v[h] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(c[r][h]), sc, _mm512_setzero_ps());
+    }
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < kRows; ++r) {
+    const __m512i a = _mm512_set1_epi32(b.a[r * b.ldg + step]);
+    c[r][0] = c[r][1] =
+        _mm512_madd_epi16(a, _mm512_set1_epi32(static_cast<int32_t>(uint32_t{kOffset} << 16)));
+  }
+  dot_steps<kType, 4, 8, kRows>(group, q, b.ldk, c);
+#pragma GCC unroll 2
+  for (int h = 0; h < 2; ++h) {
+    const __m512 sc = signed_factors(factors + kPanel + 16 * h);
+    const __m512 d = half_scales(unit + unit_scales_at(kType) + 32 * h);
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) {
+      const __m512 sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(c[r][h]), sc, first[r].v[h]);
+      const __m512 ds = _mm512_mul_ps(d, _mm512_set1_ps(b.s[r * b.ldg + step]));
+      f[r].v[h] = _mm512_fmadd_ps(sum, ds, f[r].v[h]);
+    }
+  }
+}
+
+template <int kStep, int kRows>
+STET_INLINE void dot_scaled_steps(const std::byte* group, const __m512i (&tables)[2][2],
+                                  const int8_t* q, size_t ldk, __m512i (&c)[kRows][2]) {
+  if constexpr (kStep < 8) {
+    const __m512i(&table)[2] = tables[kStep / 4];
+    dot_step<kRows>(c, scaled_codes_of<kStep>(group, table[0]),
+                    scaled_codes_of<kStep>(group + 64, table[1]), q + kStep * 4, ldk);
+    dot_scaled_steps<kStep + 1, kRows>(group, tables, q, ldk, c);
+  }
+}
+
+// Q2_K, one group: codes times factors are bytes, so that there is one sum; then
+// acc = fma(float(A'), -(m*s), acc).
+template <int kRows>
+STET_INLINE void add_q2_k_group(const Block& b, const std::byte* unit, const std::byte* group,
+                                size_t step, Pair (&f)[kRows]) {
+  constexpr WeightType kType = WeightType::kQ2_K;
+  const std::byte* scales = unit + unit_scales_at(kType);
+  const std::byte* at = group + group_scales_at(kType);
+  __m512i factors[2][2];  // [half of the group][half of the columns]
+  __m512i tables[2][2];
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) {
+    factors[i / 2][i % 2] = bytes16(at + 16 * i);
+    tables[i / 2][i % 2] = scaled_codes(factors[i / 2][i % 2]);
+  }
+  __m512i c[kRows][2];
+#pragma GCC unroll 8
+  for (int r = 0; r < kRows; ++r) {
+    c[r][0] = c[r][1] = _mm512_setzero_si512();
+  }
+  dot_scaled_steps<0, kRows>(group, tables, b.q + step * kGroup, b.ldk, c);
+#pragma GCC unroll 2
+  for (int h = 0; h < 2; ++h) {
+    const __m512 d = half_scales(scales + 32 * h);
+    const __m512 m = half_scales(scales + kScalesBytes + 32 * h);
+    const __m512i mn =
+        _mm512_srli_epi16(_mm512_or_si512(factors[0][h], _mm512_slli_epi32(factors[1][h], 16)), 4);
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) {
+      const __m512 s = _mm512_set1_ps(b.s[r * b.ldg + step]);
+      const __m512i a = _mm512_madd_epi16(_mm512_set1_epi32(b.a[r * b.ldg + step]), mn);
+      const __m512 v = _mm512_fmadd_ps(_mm512_cvtepi32_ps(c[r][h]), _mm512_mul_ps(d, s), f[r].v[h]);
+      f[r].v[h] = _mm512_fnmadd_ps(_mm512_cvtepi32_ps(a), _mm512_mul_ps(m, s), v);
+    }
+  }
+}
+
 template <WeightType kType, int kRows>
 STET_INLINE void quantised_sums(const Block& b, Pair (&f)[kRows]) {
   constexpr uint32_t kGroups = groups_per_unit(kType);
@@ -101,7 +194,15 @@ STET_INLINE void quantised_sums(const Block& b, Pair (&f)[kRows]) {
   for (uint32_t u = 0; u < b.units; ++u, unit += panel_unit_bytes(kType)) {
     for (uint32_t g = 0; g < kGroups; ++g) {
       prefetch_part<kGroups>(b, u, g);
-      add_group<kType, kRows>(b, unit, unit + g * group_bytes(kType), size_t{u} * kGroups + g, f);
+      const std::byte* group = unit + g * group_bytes(kType);
+      const size_t step = size_t{u} * kGroups + g;
+      if constexpr (kType == WeightType::kQ2_K) {
+        add_q2_k_group<kRows>(b, unit, group, step, f);
+      } else if constexpr (has_half_factors(kType)) {
+        add_signed_group<kType, kRows>(b, unit, group, step, f);
+      } else {
+        add_group<kType, kRows>(b, unit, group, step, f);
+      }
     }
   }
 }
@@ -193,6 +294,15 @@ void linear_q4_k(const LinearArgs& args) {
 }
 void linear_q5_k(const LinearArgs& args) {
   linear<WeightType::kQ5_K>(args);
+}
+void linear_q6_k(const LinearArgs& args) {
+  linear<WeightType::kQ6_K>(args);
+}
+void linear_q2_k(const LinearArgs& args) {
+  linear<WeightType::kQ2_K>(args);
+}
+void linear_q3_k(const LinearArgs& args) {
+  linear<WeightType::kQ3_K>(args);
 }
 void linear_iq4_nl(const LinearArgs& args) {
   linear<WeightType::kIQ4_NL>(args);
