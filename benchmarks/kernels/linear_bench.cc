@@ -28,8 +28,10 @@ constexpr Matrix kShapes[] = {
     {"gate_up", WeightType::kQ4_1, 576, 3072}, {"down", WeightType::kQ4_1, 1536, 576},
     {"o_q4_0", WeightType::kQ4_0, 576, 576},   {"head", WeightType::kQ8_0, 576, 49152},
     {"q5_0", WeightType::kQ5_0, 2048, 2048},   {"q4_k", WeightType::kQ4_K, 2048, 2048},
-    {"q5_k", WeightType::kQ5_K, 2048, 2048},   {"q6_k", WeightType::kQ6_K, 2048, 2048}};
-constexpr uint32_t kRows[] = {1, 6, 16, 64};
+    {"q5_k", WeightType::kQ5_K, 2048, 2048},   {"q6_k", WeightType::kQ6_K, 2048, 2048},
+    {"q5_1", WeightType::kQ5_1, 2048, 2048},   {"q2_k", WeightType::kQ2_K, 2048, 2048},
+    {"q3_k", WeightType::kQ3_K, 2048, 2048},   {"iq4_nl", WeightType::kIQ4_NL, 2048, 2048}};
+constexpr uint32_t kRows[] = {1, 2, 4, 6, 8, 16, 64};
 
 void run_linear(benchmark::State& state, const KernelTable& table, const Matrix& m, uint32_t rows) {
   kernels::set_float_environment();

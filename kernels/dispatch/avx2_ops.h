@@ -19,6 +19,9 @@ void linear_q5_1(const LinearArgs& args);
 void linear_q4_k(const LinearArgs& args);
 void linear_q5_k(const LinearArgs& args);
 void linear_q6_k(const LinearArgs& args);
+void linear_q2_k(const LinearArgs& args);
+void linear_q3_k(const LinearArgs& args);
+void linear_iq4_nl(const LinearArgs& args);
 
 void embed(const PackedMatrix& w, uint32_t token_id, float scale, float* out);
 

@@ -14,6 +14,14 @@ void linear_bf16(const LinearArgs& args);
 void linear_q4_0(const LinearArgs& args);
 void linear_q4_1(const LinearArgs& args);
 void linear_q8_0(const LinearArgs& args);
+void linear_q5_0(const LinearArgs& args);
+void linear_q5_1(const LinearArgs& args);
+void linear_q4_k(const LinearArgs& args);
+void linear_q5_k(const LinearArgs& args);
+void linear_q6_k(const LinearArgs& args);
+void linear_q2_k(const LinearArgs& args);
+void linear_q3_k(const LinearArgs& args);
+void linear_iq4_nl(const LinearArgs& args);
 void embed(const PackedMatrix& w, uint32_t token_id, float scale, float* out);
 
 // norm_rope, quantise, activation

@@ -32,6 +32,9 @@ constexpr KernelTable make_table() {
   t.linear[static_cast<int>(WeightType::kQ4_K)] = avx2::linear_q4_k;
   t.linear[static_cast<int>(WeightType::kQ5_K)] = avx2::linear_q5_k;
   t.linear[static_cast<int>(WeightType::kQ6_K)] = avx2::linear_q6_k;
+  t.linear[static_cast<int>(WeightType::kQ2_K)] = avx2::linear_q2_k;
+  t.linear[static_cast<int>(WeightType::kQ3_K)] = avx2::linear_q3_k;
+  t.linear[static_cast<int>(WeightType::kIQ4_NL)] = avx2::linear_iq4_nl;
   t.log_sum_exp = avx2::log_sum_exp;
   t.sample = avx2::sample;
   return t;

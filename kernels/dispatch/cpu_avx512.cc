@@ -1,5 +1,4 @@
 // The AVX-512 tables. They share everything but attention and, with AMX, the commonest linears.
-#include "kernels/dispatch/avx2_ops.h"
 #include "kernels/dispatch/avx512_ops.h"
 #include "kernels/dispatch/tables.h"
 
@@ -23,12 +22,14 @@ constexpr KernelTable make_table(const char* name) {
   t.linear[static_cast<int>(WeightType::kQ4_0)] = avx512::linear_q4_0;
   t.linear[static_cast<int>(WeightType::kQ4_1)] = avx512::linear_q4_1;
   t.linear[static_cast<int>(WeightType::kQ8_0)] = avx512::linear_q8_0;
-  // On 8 lanes, until these types have 16: equal bits.
-  t.linear[static_cast<int>(WeightType::kQ5_0)] = avx2::linear_q5_0;
-  t.linear[static_cast<int>(WeightType::kQ5_1)] = avx2::linear_q5_1;
-  t.linear[static_cast<int>(WeightType::kQ4_K)] = avx2::linear_q4_k;
-  t.linear[static_cast<int>(WeightType::kQ5_K)] = avx2::linear_q5_k;
-  t.linear[static_cast<int>(WeightType::kQ6_K)] = avx2::linear_q6_k;
+  t.linear[static_cast<int>(WeightType::kQ5_0)] = avx512::linear_q5_0;
+  t.linear[static_cast<int>(WeightType::kQ5_1)] = avx512::linear_q5_1;
+  t.linear[static_cast<int>(WeightType::kQ4_K)] = avx512::linear_q4_k;
+  t.linear[static_cast<int>(WeightType::kQ5_K)] = avx512::linear_q5_k;
+  t.linear[static_cast<int>(WeightType::kIQ4_NL)] = avx512::linear_iq4_nl;
+  t.linear[static_cast<int>(WeightType::kQ6_K)] = avx512::linear_q6_k;
+  t.linear[static_cast<int>(WeightType::kQ2_K)] = avx512::linear_q2_k;
+  t.linear[static_cast<int>(WeightType::kQ3_K)] = avx512::linear_q3_k;
   t.log_sum_exp = avx512::log_sum_exp;
   t.sample = avx512::sample;
   return t;

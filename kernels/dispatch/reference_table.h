@@ -41,6 +41,9 @@ static constexpr KernelTable make_table(const char* name) {
   t.linear[static_cast<int>(WeightType::kQ4_K)] = linear<WeightType::kQ4_K>;
   t.linear[static_cast<int>(WeightType::kQ5_K)] = linear<WeightType::kQ5_K>;
   t.linear[static_cast<int>(WeightType::kQ6_K)] = linear<WeightType::kQ6_K>;
+  t.linear[static_cast<int>(WeightType::kQ2_K)] = linear<WeightType::kQ2_K>;
+  t.linear[static_cast<int>(WeightType::kQ3_K)] = linear<WeightType::kQ3_K>;
+  t.linear[static_cast<int>(WeightType::kIQ4_NL)] = linear<WeightType::kIQ4_NL>;
   t.log_sum_exp = log_sum_exp_with<Passes>;
   t.sample = sample_with<Passes>;
   return t;

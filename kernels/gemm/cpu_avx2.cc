@@ -9,7 +9,9 @@
 //   Q6_K         |code - 32| * sign(q, code - 32): 32 * 127 * 2 = 8,128 a pair, 32,512 half a
 //   group,
 //                where the factor changes anyway
-//   Q8_0         |w| * sign(q, w): 128 * 127 * 2 = 32,512, a pair at a time
+//   Q8_0         |w| * sign(q, w): 128 * 127 * 2 = 32,512, a pair at a time; IQ4_NL the same with
+//                the values of its table
+//   Q2_K, Q3_K   7 * 127 * 2 = 1,778 a pair, but the factor changes after half a group
 //
 // Bound: issue. Per row, 8 columns and group of 4-bit codes: 8 products, 8 additions, 1 widening,
 // 1 conversion, 1 product of scales, 2 fma: 21 operations for 256 products.
@@ -55,35 +57,44 @@ STET_INLINE __m256i signed_products(__m256i w, __m256i x) {
   return _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w));
 }
 
-// Codes of four k (step 0..7 of a group) and 8 columns, whose nibbles are in `both` and whose high
-// bits at `plane`.
+// A plane of kBits bits per code, of the 8 columns at p: those of four k (step 0..7), moved up by
+// kUp.
+template <int kBits, int kStep, int kUp>
+STET_INLINE __m256i plane_of(const std::byte* p) {
+  constexpr int kAt = kBits == 1 ? kStep : 2 * (kStep % 4);  // of the byte; kUp is wanted
+  const __m256i bits = load256(p + (kBits == 2 ? kStep / 4 * kHighBitBytes : 0));
+  const __m256i moved =
+      kAt <= kUp ? _mm256_slli_epi32(bits, kUp - kAt) : _mm256_srli_epi32(bits, kAt - kUp);
+  return _mm256_and_si256(moved, _mm256_set1_epi8(((1 << kBits) - 1) << kUp));
+}
+
+// Codes of four k (step 0..7 of a group) and 8 columns, whose first byte is at p.
 template <WeightType kType, int kStep>
-STET_INLINE __m256i codes_of(__m256i both, const std::byte* plane) {
-  const __m256i nibbles = kStep % 2 == 0 ? both : _mm256_srli_epi16(both, 4);
-  const __m256i low = _mm256_and_si256(nibbles, _mm256_set1_epi8(15));
-  constexpr int kBits = static_cast<int>(high_bits(kType));
-  if constexpr (kBits == 0) {
-    return low;
+STET_INLINE __m256i codes_of(const std::byte* p) {
+  __m256i code;
+  if constexpr (low_bits(kType) == 2) {
+    code = plane_of<2, kStep, 0>(p);
   } else {
-    constexpr int kAt = kBits == 1 ? kStep : 2 * (kStep % 4);  // of the byte; 4 is wanted
-    __m256i high = load256(plane);
-    high = kAt <= 4 ? _mm256_slli_epi32(high, 4 - kAt) : _mm256_srli_epi32(high, kAt - 4);
-    high = _mm256_and_si256(high, _mm256_set1_epi8(kBits == 1 ? 0x10 : 0x30));
-    const __m256i code = _mm256_or_si256(low, high);
-    return kType == WeightType::kQ6_K ? _mm256_sub_epi8(code, _mm256_set1_epi8(32)) : code;
+    const __m256i both = load256(p + kStep / 2 * 128);
+    const __m256i nibbles = kStep % 2 == 0 ? both : _mm256_srli_epi16(both, 4);
+    code = _mm256_and_si256(nibbles, _mm256_set1_epi8(15));
   }
+  constexpr int kHigh = static_cast<int>(high_bits(kType));
+  if constexpr (kHigh > 0) {
+    code = _mm256_or_si256(
+        code, plane_of<kHigh, kStep, static_cast<int>(low_bits(kType))>(p + code_bytes(kType)));
+  }
+  return kType == WeightType::kQ6_K ? _mm256_sub_epi8(code, _mm256_set1_epi8(32)) : code;
 }
 
 // Sums in 16 bits of kRows rows x 16 columns over four k. group: at the columns' first byte.
 template <WeightType kType, int kStep, int kRows>
 STET_INLINE void add_step(const std::byte* group, const int8_t* const (&q)[kRows],
                           __m256i (&c)[kRows][kVecs]) {
-  constexpr uint32_t kPlane = high_bits(kType) == 2 ? kStep / 4 * kHighBitBytes : 0;
   __m256i w[kVecs];
 #pragma GCC unroll 2
   for (uint32_t j = 0; j < kVecs; ++j) {
-    w[j] = codes_of<kType, kStep>(load256(group + kStep / 2 * 128 + 32 * j),
-                                  group + kCodes4Bytes + kPlane + 32 * j);
+    w[j] = codes_of<kType, kStep>(group + 32 * j);
   }
 #pragma GCC unroll 8
   for (int r = 0; r < kRows; ++r) {
@@ -94,6 +105,27 @@ STET_INLINE void add_step(const std::byte* group, const int8_t* const (&q)[kRows
                                                           : _mm256_maddubs_epi16(w[j], x));
     }
   }
+}
+
+// Where |weight| * 127 leaves no room for a second pair in 16 bits: signed weights w of four k.
+template <int kRows>
+STET_INLINE void add_wide_step(const __m256i (&w)[kVecs], int step, const int8_t* const (&q)[kRows],
+                               __m256i (&sum)[kRows][kVecs]) {
+#pragma GCC unroll 8
+  for (int r = 0; r < kRows; ++r) {
+    const __m256i x = broadcast4(q[r] + step * 4);
+#pragma GCC unroll 2
+    for (uint32_t j = 0; j < kVecs; ++j) {
+      const __m256i four = _mm256_madd_epi16(signed_products(w[j], x), _mm256_set1_epi16(1));
+      sum[r][j] = _mm256_add_epi32(sum[r][j], four);
+      __asm__("" : "+x"(sum[r][j]));
+    }
+  }
+}
+
+STET_INLINE __m256i non_linear(__m256i codes) {
+  const __m128i values = _mm_loadu_si128(reinterpret_cast<const __m128i*>(kNonLinear));
+  return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(values), codes);
 }
 
 template <int kRows>
@@ -107,16 +139,29 @@ STET_INLINE void set_zero(__m256i (&c)[kRows][kVecs]) {
   }
 }
 
-// Pairs of 16 bits summed to 32, times the factor of their half group in Q6_K.
+// The factors of d of 8 columns and half a group.
+template <WeightType kType>
+STET_INLINE __m256i half_factors(const std::byte* p) {
+  return kType == WeightType::kQ2_K
+             ? _mm256_and_si256(_mm256_cvtepu8_epi32(load64(p)), _mm256_set1_epi32(15))
+             : _mm256_cvtepi8_epi32(load64(p));
+}
+
+// Two factors of every column, as 16 bits side by side.
+STET_INLINE __m256i pair16(__m256i first, __m256i second) {
+  return _mm256_blend_epi16(first, _mm256_slli_epi32(second, 16), 0xAA);
+}
+
+// Pairs of 16 bits summed to 32, times the factor of their half group where types have one.
 template <WeightType kType, int kRows>
 STET_INLINE void widen(const std::byte* factors, const __m256i (&c)[kRows][kVecs],
                        __m256i (&sum)[kRows][kVecs]) {
 #pragma GCC unroll 2
   for (uint32_t j = 0; j < kVecs; ++j) {
     __m256i factor = _mm256_set1_epi16(1);
-    if constexpr (kType == WeightType::kQ6_K) {
-      const __m256i f = _mm256_cvtepi8_epi32(load64(factors + kLanes * j));
-      factor = _mm256_blend_epi16(f, _mm256_slli_epi32(f, 16), 0xAA);
+    if constexpr (has_half_factors(kType)) {
+      const __m256i f = half_factors<kType>(factors + kLanes * j);
+      factor = pair16(f, f);
     }
 #pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) {
@@ -136,16 +181,20 @@ STET_INLINE void integer_sums(const std::byte* group, const std::byte* factors,
       const __m256i flip = _mm256_set1_epi8(-128);
       const __m256i w[kVecs] = {_mm256_xor_si256(load256(group + z * 128), flip),
                                 _mm256_xor_si256(load256(group + z * 128 + 32), flip)};
-#pragma GCC unroll 8
-      for (int r = 0; r < kRows; ++r) {
-        const __m256i x = broadcast4(q[r] + z * 4);
-#pragma GCC unroll 2
-        for (uint32_t j = 0; j < kVecs; ++j) {
-          const __m256i four = _mm256_madd_epi16(signed_products(w[j], x), _mm256_set1_epi16(1));
-          sum[r][j] = _mm256_add_epi32(sum[r][j], four);
-          __asm__("" : "+x"(sum[r][j]));
-        }
-      }
+      add_wide_step(w, z, q, sum);
+    }
+    return;
+  }
+  if constexpr (kType == WeightType::kIQ4_NL) {
+#pragma GCC unroll 4
+    for (int z = 0; z < 4; ++z) {
+      const std::byte* p = group + z * 128;
+      const __m256i low[kVecs] = {non_linear(codes_of<kType, 0>(p)),
+                                  non_linear(codes_of<kType, 0>(p + 32))};
+      add_wide_step(low, 2 * z, q, sum);
+      const __m256i high[kVecs] = {non_linear(codes_of<kType, 1>(p)),
+                                   non_linear(codes_of<kType, 1>(p + 32))};
+      add_wide_step(high, 2 * z + 1, q, sum);
     }
     return;
   }
@@ -155,7 +204,7 @@ STET_INLINE void integer_sums(const std::byte* group, const std::byte* factors,
   add_step<kType, 1>(group, q, c);
   add_step<kType, 2>(group, q, c);
   add_step<kType, 3>(group, q, c);
-  if constexpr (high_bits(kType) != 0) {
+  if constexpr (high_bits(kType) != 0 || has_half_factors(kType)) {
     widen<kType>(factors, c, sum);
     set_zero(c);
   }
@@ -166,14 +215,21 @@ STET_INLINE void integer_sums(const std::byte* group, const std::byte* factors,
   widen<kType>(factors + kPanel, c, sum);
 }
 
-// The symmetric types' offset times A, where the codes still have it.
+// What the half sums of a row are multiplied with, of 8 columns: the offset of symmetric types
+// where the codes still have it, times their factors; Q2_K's factors of the minimum.
 template <WeightType kType>
-STET_INLINE __m256i less_offset(__m256i sum, const int32_t* a) {
-  if constexpr (kType == WeightType::kQ4_0 || kType == WeightType::kQ5_0) {
-    constexpr int kShift = kType == WeightType::kQ4_0 ? 3 : 4;
-    return _mm256_sub_epi32(sum, _mm256_slli_epi32(_mm256_set1_epi32(*a), kShift));
+STET_INLINE __m256i half_sum_factors(const std::byte* factors) {
+  if constexpr (kType == WeightType::kQ3_K) {
+    const __m256i both =
+        pair16(half_factors<kType>(factors), half_factors<kType>(factors + kPanel));
+    return _mm256_slli_epi16(both, 2);
   }
-  return sum;
+  if constexpr (kType == WeightType::kQ2_K) {
+    const __m256i both = pair16(_mm256_cvtepu8_epi32(load64(factors)),
+                                _mm256_cvtepu8_epi32(load64(factors + kPanel)));
+    return _mm256_srli_epi16(both, 4);
+  }
+  return _mm256_set1_epi16(static_cast<int16_t>(code_offset(kType)));
 }
 
 STET_INLINE __m256 factors8(const std::byte* p) {
@@ -188,13 +244,16 @@ STET_INLINE __m256 scales_of(const std::byte* at, const std::byte* factors) {
   return kScaled ? _mm256_mul_ps(d, factors8(factors)) : d;
 }
 
-// One group of kRows rows x 16 columns: acc = fma(float(S), d*s, acc), then fma(t, m, acc).
+// One group of kRows rows x 16 columns: acc = fma(float(S), d*s, acc), then fma(t, m, acc); Q2_K:
+// fma(float(A'), -(m*s), acc).
 template <WeightType kType, int kRows>
 STET_INLINE void add_group(const Block& b, const std::byte* unit, uint32_t g, uint32_t first,
                            size_t step, const int8_t* const (&q)[kRows], Sums* f) {
   const std::byte* group = unit + g * group_bytes(kType);
   const std::byte* factors = group + group_scales_at(kType) + first;
   const std::byte* scales = unit + unit_scales_at(kType) + first * 2;
+  constexpr bool kOffset =
+      kType == WeightType::kQ4_0 || kType == WeightType::kQ5_0 || kType == WeightType::kQ3_K;
   __m256i sum[kRows][kVecs];
   integer_sums<kType, kRows>(group + first * 4, factors, q, sum);
 #pragma GCC unroll 2
@@ -204,13 +263,23 @@ STET_INLINE void add_group(const Block& b, const std::byte* unit, uint32_t g, ui
     if constexpr (has_minimum(kType)) {
       m = scales_of<kType>(scales + kScalesBytes + 16 * j, factors + kPanel + kLanes * j);
     }
+    const __m256i of_halves = half_sum_factors<kType>(factors + kLanes * j);
 #pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) {
       float* acc = f->v[r] + first + j * kLanes;
       const size_t at = r * b.ldg + step;
-      const __m256 s = _mm256_cvtepi32_ps(less_offset<kType>(sum[r][j], b.a + at));
-      __m256 v = _mm256_fmadd_ps(s, _mm256_mul_ps(d, _mm256_set1_ps(b.s[at])), _mm256_load_ps(acc));
-      if constexpr (has_minimum(kType)) {
+      __m256i integer = sum[r][j];
+      if constexpr (kOffset) {
+        const __m256i halves = _mm256_madd_epi16(_mm256_set1_epi32(b.a[at]), of_halves);
+        integer = _mm256_sub_epi32(integer, halves);
+      }
+      const __m256 s = _mm256_set1_ps(b.s[at]);
+      __m256 v =
+          _mm256_fmadd_ps(_mm256_cvtepi32_ps(integer), _mm256_mul_ps(d, s), _mm256_load_ps(acc));
+      if constexpr (kType == WeightType::kQ2_K) {
+        const __m256i halves = _mm256_madd_epi16(_mm256_set1_epi32(b.a[at]), of_halves);
+        v = _mm256_fnmadd_ps(_mm256_cvtepi32_ps(halves), _mm256_mul_ps(m, s), v);
+      } else if constexpr (has_minimum(kType)) {
         const __m256 t = _mm256_set1_ps(b.t[at]);
         v = groups_per_unit(kType) > 1 ? _mm256_fnmadd_ps(t, m, v) : _mm256_fmadd_ps(t, m, v);
       }
@@ -375,6 +444,15 @@ void linear_q5_k(const LinearArgs& args) {
 }
 void linear_q6_k(const LinearArgs& args) {
   linear<WeightType::kQ6_K>(args);
+}
+void linear_q2_k(const LinearArgs& args) {
+  linear<WeightType::kQ2_K>(args);
+}
+void linear_q3_k(const LinearArgs& args) {
+  linear<WeightType::kQ3_K>(args);
+}
+void linear_iq4_nl(const LinearArgs& args) {
+  linear<WeightType::kIQ4_NL>(args);
 }
 void embed(const PackedMatrix& w, uint32_t token_id, float scale, float* out) {
   reference::embed(w, token_id, scale, out);

@@ -14,7 +14,6 @@
 // was tried: benchmarks/results/kernels/amx.txt.
 #include <immintrin.h>
 
-#include "kernels/dispatch/avx2_ops.h"
 #include "kernels/dispatch/avx512_ops.h"
 #include "kernels/gemm/avx512.h"
 #include "kernels/gemm/tiles.h"
@@ -445,16 +444,16 @@ void linear_q8_0(const LinearArgs& args) {
   linear<WeightType::kQ8_0>(args, avx512::linear_q8_0);
 }
 void linear_q5_0(const LinearArgs& args) {
-  linear<WeightType::kQ5_0>(args, avx2::linear_q5_0);
+  linear<WeightType::kQ5_0>(args, avx512::linear_q5_0);
 }
 void linear_q5_1(const LinearArgs& args) {
-  linear<WeightType::kQ5_1>(args, avx2::linear_q5_1);
+  linear<WeightType::kQ5_1>(args, avx512::linear_q5_1);
 }
 void linear_q4_k(const LinearArgs& args) {
-  linear<WeightType::kQ4_K>(args, avx2::linear_q4_k);
+  linear<WeightType::kQ4_K>(args, avx512::linear_q4_k);
 }
 void linear_q5_k(const LinearArgs& args) {
-  linear<WeightType::kQ5_K>(args, avx2::linear_q5_k);
+  linear<WeightType::kQ5_K>(args, avx512::linear_q5_k);
 }
 
 }  // namespace stet::kernels::avx512amx

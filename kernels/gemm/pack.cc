@@ -10,6 +10,13 @@
 //               128 B
 //   Q6_K 210 B  128 B low nibbles, 64 B two high bits, 16 x int8 sc (one per 16 elements), f16 d;
 //               each half of 128 elements has 64 and 32 of those bytes; value d * sc * (code - 32)
+//   Q2_K  84 B  16 B (one per 16 elements: low nibble sc, high nibble mn), 64 B of two bits, f16 d,
+//               f16 dmin; each half of 128 elements has 32 bytes, bits 2j of byte i are element
+//               32j + i; value d * sc * code - dmin * mn
+//   Q3_K 110 B  32 B (bit g of byte i: third bit of element i of group g), 64 B of two bits as in
+//               Q2_K, 12 B (sixteen 6-bit sc, one per 16 elements), f16 d; value
+//               d * (sc - 32) * (code - 4)
+//   IQ4_NL 18 B as Q4_0, value kNonLinear[code] * d
 #include "stet/kernels/pack.h"
 
 #include <cstring>
@@ -34,13 +41,21 @@ constexpr uint32_t file_block_bytes(WeightType type) {
     case WeightType::kQ4_K: return 144;
     case WeightType::kQ5_K: return 176;
     case WeightType::kQ6_K: return 210;
+    case WeightType::kQ2_K: return 84;
+    case WeightType::kQ3_K: return 110;
+    case WeightType::kIQ4_NL: return 18;
   }
   return 0;
 }
 
 // Where d stands in a block; the minimum follows it.
 constexpr uint32_t file_scale_at(WeightType type) {
-  return type == WeightType::kQ6_K ? 208 : 0;
+  switch (type) {
+    case WeightType::kQ6_K: return 208;
+    case WeightType::kQ2_K: return 80;
+    case WeightType::kQ3_K: return 108;
+    default: return 0;
+  }
 }
 
 bool finite_f16(const std::byte* p) {
@@ -63,11 +78,13 @@ bool finite_value(WeightType type, const std::byte* p) {
 // of every start.
 struct FileGroup {
   uint32_t codes[kGroup / 4];  // as stored in panels, k ascending
-  // K types: the factor of d and the one of m; Q6_K: of the two halves, as bits of an int8.
+  // K types: the factor of d and the one of m; with half factors: those of both halves, as panels
+  // have them.
   uint8_t factors[2];
 };
 
 constexpr uint32_t kLowNibbles = 0x0F0F0F0F;
+constexpr uint32_t kLowPairs = 0x03030303;
 
 // 1 in every byte whose bit of these four is set.
 STET_INLINE uint32_t spread_bits(uint32_t four) {
@@ -114,16 +131,46 @@ STET_INLINE void read_q6_k_group(const std::byte* block, uint32_t g, FileGroup* 
   const std::byte* low = block + g / 4 * 64 + g % 2 * kGroup;
   const std::byte* high = block + 128 + g / 4 * kGroup;
   for (uint32_t w = 0; w < 8; ++w) {
-    const uint32_t two = load_u32(high + 4 * w) >> 2 * (g % 4) & 0x03030303u;
+    const uint32_t two = load_u32(high + 4 * w) >> 2 * (g % 4) & kLowPairs;
     out->codes[w] = (load_u32(low + 4 * w) >> 4 * (g % 4 / 2) & kLowNibbles) | two << 4;
   }
   out->factors[0] = byte_at(block + 192 + 2 * g);
   out->factors[1] = byte_at(block + 192 + 2 * g + 1);
 }
 
+// The two bits of a group of Q2_K and Q3_K.
+STET_INLINE void read_pairs(const std::byte* pairs, uint32_t g, uint32_t* codes) {
+  for (uint32_t w = 0; w < 8; ++w) {
+    codes[w] = load_u32(pairs + g / 4 * kGroup + 4 * w) >> 2 * (g % 4) & kLowPairs;
+  }
+}
+
+STET_INLINE void read_q2_k_group(const std::byte* block, uint32_t g, FileGroup* out) {
+  read_pairs(block + 16, g, out->codes);
+  std::memcpy(out->factors, block + 2 * g, 2);
+}
+
+// Factor i (0..15) of Q3_K: the low four bits of i and i + 8 share byte i, the high two of i, i +
+// 4, i + 8, i + 12 share byte 8 + i.
+STET_INLINE uint8_t read_q3_k_factor(const std::byte* packed, uint32_t i) {
+  const uint32_t low = byte_at(packed + i % 8) >> i / 8 * 4 & 15u;
+  const uint32_t high = byte_at(packed + 8 + i % 4) >> i / 4 * 2 & 3u;
+  return static_cast<uint8_t>((low | high << 4) - 32u);
+}
+
+STET_INLINE void read_q3_k_group(const std::byte* block, uint32_t g, FileGroup* out) {
+  read_pairs(block + 32, g, out->codes);
+  for (uint32_t w = 0; w < 8; ++w) {
+    out->codes[w] |= (load_u32(block + 4 * w) >> g & 0x01010101u) << 2;
+  }
+  out->factors[0] = read_q3_k_factor(block + 96, 2 * g);
+  out->factors[1] = read_q3_k_factor(block + 96, 2 * g + 1);
+}
+
 STET_INLINE void read_group(WeightType type, const std::byte* block, uint32_t g, FileGroup* out) {
   switch (type) {
-    case WeightType::kQ4_0: split_nibbles(block + 2, out->codes); return;
+    case WeightType::kQ4_0:
+    case WeightType::kIQ4_NL: split_nibbles(block + 2, out->codes); return;
     case WeightType::kQ4_1: split_nibbles(block + 4, out->codes); return;
     case WeightType::kQ5_0:
       split_nibbles(block + 6, out->codes);
@@ -134,6 +181,8 @@ STET_INLINE void read_group(WeightType type, const std::byte* block, uint32_t g,
       add_high_bits(load_u32(block + 4), out->codes);
       return;
     case WeightType::kQ6_K: read_q6_k_group(block, g, out); return;
+    case WeightType::kQ2_K: read_q2_k_group(block, g, out); return;
+    case WeightType::kQ3_K: read_q3_k_group(block, g, out); return;
     case WeightType::kQ4_K:
     case WeightType::kQ5_K: read_k_group(type, block, g, out); return;
     default:
@@ -143,19 +192,19 @@ STET_INLINE void read_group(WeightType type, const std::byte* block, uint32_t g,
   }
 }
 
-// The places of layout.h (high_bits_place), four k at a time.
-STET_INLINE void store_high_bits(WeightType type, const uint32_t* codes, uint32_t c,
-                                 std::byte* group) {
+// Bits [shift, shift + bits) of the codes to the places of layout.h (plane_bits), four k at a time.
+STET_INLINE void store_plane(uint32_t bits, uint32_t shift, const uint32_t* codes, uint32_t c,
+                             std::byte* plane) {
   uint32_t words[2] = {0, 0};
   for (uint32_t w = 0; w < 8; ++w) {
-    if (high_bits(type) == 1) {
-      words[0] |= (codes[w] >> 4 & 0x01010101u) << w;
+    if (bits == 1) {
+      words[0] |= (codes[w] >> shift & 0x01010101u) << w;
     } else {
-      words[w / 4] |= (codes[w] >> 4 & 0x03030303u) << 2 * (w % 4);
+      words[w / 4] |= (codes[w] >> shift & kLowPairs) << 2 * (w % 4);
     }
   }
-  for (uint32_t plane = 0; plane < high_bits(type); ++plane) {
-    std::memcpy(group + code_bytes(type) + plane * kHighBitBytes + 4 * c, words + plane, 4);
+  for (uint32_t half = 0; half < bits; ++half) {
+    std::memcpy(plane + half * kHighBitBytes + 4 * c, words + half, 4);
   }
 }
 
@@ -167,12 +216,15 @@ STET_INLINE void store_group(WeightType type, const FileGroup& from, uint32_t c,
     }
     return;
   }
-  for (uint32_t z = 0; z < 4; ++z) {
+  if (low_bits(type) == 2) {
+    store_plane(2, 0, codes, c, group);
+  }
+  for (uint32_t z = 0; z < 4 && low_bits(type) == 4; ++z) {
     const uint32_t both = (codes[2 * z] & kLowNibbles) | (codes[2 * z + 1] & kLowNibbles) << 4;
     std::memcpy(group + code_byte(z, c), &both, 4);
   }
   if (high_bits(type) > 0) {
-    store_high_bits(type, codes, c, group);
+    store_plane(high_bits(type), low_bits(type), codes, c, group + code_bytes(type));
   }
   if (groups_per_unit(type) > 1) {
     std::memcpy(group + group_scales_at(type) + c, from.factors, 1);
@@ -230,6 +282,9 @@ bool pack_column(WeightType type, const std::byte* row, uint32_t k, uint32_t c, 
     case WeightType::kQ4_K: return pack_quantised_column<WeightType::kQ4_K>(row, k, c, unit);
     case WeightType::kQ5_K: return pack_quantised_column<WeightType::kQ5_K>(row, k, c, unit);
     case WeightType::kQ6_K: return pack_quantised_column<WeightType::kQ6_K>(row, k, c, unit);
+    case WeightType::kQ2_K: return pack_quantised_column<WeightType::kQ2_K>(row, k, c, unit);
+    case WeightType::kQ3_K: return pack_quantised_column<WeightType::kQ3_K>(row, k, c, unit);
+    case WeightType::kIQ4_NL: return pack_quantised_column<WeightType::kIQ4_NL>(row, k, c, unit);
     case WeightType::kF32:
     case WeightType::kF16:
     case WeightType::kBF16: break;
@@ -274,7 +329,7 @@ float file_weight(WeightType type, const std::byte* file_rows, uint32_t k, uint3
   FileGroup group;
   read_group(type, at, col % block_elements(type) / kGroup, &group);
   const uint32_t word = group.codes[col % kGroup / 4];
-  const int32_t code = static_cast<int32_t>(word >> 8 * (col % 4) & 255) - code_offset(type);
+  const int32_t code = code_value(type, word >> 8 * (col % 4) & 255);
   const float d = f16_to_float(load_u16(at + file_scale_at(type)));
   const float m = has_minimum(type) ? f16_to_float(load_u16(at + file_scale_at(type) + 2)) : 0.0f;
   switch (type) {
@@ -283,7 +338,12 @@ float file_weight(WeightType type, const std::byte* file_rows, uint32_t k, uint3
       return fma32(static_cast<float>(code), d * static_cast<float>(group.factors[0]),
                    -(m * static_cast<float>(group.factors[1])));
     case WeightType::kQ6_K:
+    case WeightType::kQ3_K:
       return static_cast<float>(code * static_cast<int8_t>(group.factors[col % kGroup / 16])) * d;
+    case WeightType::kQ2_K: {
+      const uint8_t factors = group.factors[col % kGroup / 16];
+      return static_cast<float>(code * (factors & 15)) * d - static_cast<float>(factors >> 4) * m;
+    }
     default:
       return has_minimum(type) ? fma32(static_cast<float>(code), d, m)
                                : static_cast<float>(code) * d;

@@ -1,7 +1,9 @@
 // Linears (C1), the definition. out[row][col] = sum over groups ascending, one accumulator:
 //   acc = fma(float(S), d*s, acc), with S = sum(code*q) - offset*A exact in int32;
 //   types with a minimum then acc = fma(t, m, acc); Q4_K, Q5_K: d = d*sc, m = -(dmin*mn);
-//   Q6_K: S = sc0*(S0 - 32*A0) + sc1*(S1 - 32*A1) over the two halves of 16 k;
+//   Q6_K: S = sc0*(S0 - 32*A0) + sc1*(S1 - 32*A1) over the two halves of 16 k; Q3_K: 4 for 32;
+//   Q2_K: S = sc0*S0 + sc1*S1, then acc = fma(float(mn0*A0 + mn1*A1), -(dmin*s), acc);
+//   IQ4_NL: S over the values of its table;
 //   outlier channels ascending: acc = fma(xo, wo, acc); bias by a plain add; residual: out + that.
 // Float weights: acc = fma(x_k, w_k, acc), k ascending.
 // Columns are independent, so their order in the loops is free.
@@ -43,7 +45,7 @@ static inline void decode_group(WeightType type, const std::byte* unit, uint32_t
   const std::byte* group = unit + g * group_bytes(type);
   for (uint32_t k = 0; k < kGroup; ++k) {
     for (uint32_t c = 0; c < kPanel; ++c) {
-      const int32_t code = packed_code(type, group, k, c) - code_offset(type);
+      const int32_t code = code_value(type, packed_code(type, group, k, c));
       codes[k][c] = static_cast<int16_t>(code * packed_factor(type, group, k, c));
     }
   }
@@ -51,6 +53,13 @@ static inline void decode_group(WeightType type, const std::byte* unit, uint32_t
     d[c] = packed_scale(type, unit, g, c);
     m[c] = has_minimum(type) ? packed_min(type, unit, g, c) : 0.0f;
   }
+}
+
+// A' of Q2_K: both half sums of a row times the factors of their minima.
+static inline int32_t min_sum(const std::byte* group, int32_t half_sums, uint32_t c) {
+  constexpr WeightType kType = WeightType::kQ2_K;
+  return packed_min_factor(kType, group, 0, c) * static_cast<int16_t>(half_sums & 0xFFFF) +
+         packed_min_factor(kType, group, 16, c) * (half_sums >> 16);
 }
 
 template <WeightType kType>
@@ -81,7 +90,10 @@ static inline void quantised_block(const LinearArgs& args, uint32_t panel, uint3
       }
       for (uint32_t c = 0; c < kPanel; ++c) {
         acc[r][c] = fma32(static_cast<float>(sum[c]), d[c] * in.s[at], acc[r][c]);
-        if (has_minimum(kType)) {
+        if (kType == WeightType::kQ2_K) {
+          const int32_t a = min_sum(unit + group * group_bytes(kType), in.a[at], c);
+          acc[r][c] = fma32(static_cast<float>(a), -(m[c] * in.s[at]), acc[r][c]);
+        } else if (has_minimum(kType)) {
           acc[r][c] = fma32(in.t[at], m[c], acc[r][c]);
         }
       }
@@ -144,11 +156,16 @@ static inline void embed(const PackedMatrix& w, uint32_t token_id, float scale, 
     const std::byte* group = unit + in_unit * group_bytes(w.type);
     const float d = packed_scale(w.type, unit, in_unit, c);
     for (uint32_t k = 0; k < kGroup; ++k) {
-      const int32_t code = packed_code(w.type, group, k, c) - code_offset(w.type);
+      const int32_t code = code_value(w.type, packed_code(w.type, group, k, c));
       // Exact but for Q6_K (14 + 11 bits), where this is the one rounding.
-      const float value = static_cast<float>(code * packed_factor(w.type, group, k, c)) * d;
-      out[g * kGroup + k] =
-          (has_minimum(w.type) ? value + packed_min(w.type, unit, in_unit, c) : value) * scale;
+      float value = static_cast<float>(code * packed_factor(w.type, group, k, c)) * d;
+      if (w.type == WeightType::kQ2_K) {
+        const float m = packed_min(w.type, unit, in_unit, c);
+        value = value - m * static_cast<float>(packed_min_factor(w.type, group, k, c));
+      } else if (has_minimum(w.type)) {
+        value = value + packed_min(w.type, unit, in_unit, c);
+      }
+      out[g * kGroup + k] = value * scale;
     }
   }
 }

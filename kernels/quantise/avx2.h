@@ -15,10 +15,10 @@ struct QuantiseRun {
   alignas(32) float x[kGroupsPerRun * kGroup];
   alignas(32) uint32_t max_bits[kGroupsPerRun];
   alignas(32) float inverse[kGroupsPerRun];
-  alignas(32) int32_t sum[kGroupsPerRun];
+  alignas(32) int32_t sums[kGroupsPerRun];
 };
 
-// Codes of one group; returns their sum. Channels that keep leaves out get 0.
+// Codes of one group; returns the sums of both halves. Channels that keep leaves out get 0.
 STET_INLINE int32_t round_group(const float* x, float inverse, uint32_t keep, int8_t* q) {
   const __m256 r = _mm256_set1_ps(inverse);
   __m256i code[kGroupVecs];
@@ -38,10 +38,10 @@ STET_INLINE int32_t round_group(const float* x, float inverse, uint32_t keep, in
   // Bytes + 128 summed by vpsadbw: 4 partial sums.
   const __m256i biased = _mm256_xor_si256(codes, _mm256_set1_epi8(-128));
   const __m256i sums = _mm256_sad_epu8(biased, _mm256_setzero_si256());
-  const __m128i two =
-      _mm_add_epi64(_mm256_castsi256_si128(sums), _mm256_extracti128_si256(sums, 1));
-  return _mm_cvtsi128_si32(_mm_add_epi64(two, _mm_unpackhi_epi64(two, two))) -
-         128 * static_cast<int32_t>(kGroup);
+  const __m256i halves = _mm256_add_epi64(sums, _mm256_shuffle_epi32(sums, 0x4E));
+  constexpr int32_t kBias = 128 * static_cast<int32_t>(kGroup) / 2;
+  return reference::half_sums(_mm_cvtsi128_si32(_mm256_castsi256_si128(halves)) - kBias,
+                              _mm_cvtsi128_si32(_mm256_extracti128_si256(halves, 1)) - kBias);
 }
 
 // Groups [first, first + count) of a run, from maxima to s, q, a, t.
@@ -59,13 +59,14 @@ STET_INLINE void finish_run(QuantiseRun* run, uint32_t first, uint32_t count,
   const int live_bits = _mm256_movemask_ps(live_mask);
   for (uint32_t i = 0; i < count; ++i) {
     const uint32_t kept = outliers.num ? outliers.keep[first + i] : ~0u;
-    run->sum[i] =
+    run->sums[i] =
         round_group(run->x + i * kGroup, run->inverse[i], (live_bits >> i & 1) != 0 ? kept : 0u,
                     out.q + size_t{row} * out.ldk + size_t{first + i} * kGroup);
   }
-  const __m256i sum = _mm256_load_si256(reinterpret_cast<const __m256i*>(run->sum));
+  const __m256i sums = _mm256_load_si256(reinterpret_cast<const __m256i*>(run->sums));
+  const __m256i sum = _mm256_madd_epi16(sums, _mm256_set1_epi16(1));
   _mm256_maskstore_ps(out.s + at, lanes, scale);
-  _mm256_maskstore_epi32(out.a + at, lanes, sum);
+  _mm256_maskstore_epi32(out.a + at, lanes, sums);
   _mm256_maskstore_ps(out.t + at, lanes, _mm256_mul_ps(_mm256_cvtepi32_ps(sum), scale));
 }
 

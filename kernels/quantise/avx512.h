@@ -14,7 +14,7 @@ struct QuantiseRun {
   alignas(64) float x[kGroupsPerRun * kGroup];
   alignas(64) uint32_t max_bits[kGroupsPerRun];
   alignas(64) float inverse[kGroupsPerRun];
-  alignas(64) int32_t sum[kGroupsPerRun];
+  alignas(64) int32_t sums[kGroupsPerRun];
 };
 
 // 32 elements to run->x; their maximum without outliers to run->max_bits. Returns the maximum of
@@ -31,7 +31,7 @@ STET_INLINE __m512i take_group(__m512 lo, __m512 hi, uint32_t keep, uint32_t i, 
   return _mm512_max_epu32(lo_bits, hi_bits);
 }
 
-// Codes of one group; returns their sum.
+// Codes of one group; returns the sums of both halves.
 STET_INLINE int32_t round_group(const float* x, float inverse, uint32_t keep, int8_t* q) {
   const __m512 r = _mm512_set1_ps(inverse);
   const __m512i lo =
@@ -43,10 +43,10 @@ STET_INLINE int32_t round_group(const float* x, float inverse, uint32_t keep, in
   // Bytes + 128 summed by vpsadbw: 4 partial sums.
   const __m256i biased = _mm256_xor_si256(codes, _mm256_set1_epi8(-128));
   const __m256i sums = _mm256_sad_epu8(biased, _mm256_setzero_si256());
-  const __m128i two =
-      _mm_add_epi64(_mm256_castsi256_si128(sums), _mm256_extracti128_si256(sums, 1));
-  return _mm_cvtsi128_si32(_mm_add_epi64(two, _mm_unpackhi_epi64(two, two))) -
-         128 * static_cast<int32_t>(kGroup);
+  const __m256i halves = _mm256_add_epi64(sums, _mm256_shuffle_epi32(sums, 0x4E));
+  constexpr int32_t kBias = 128 * static_cast<int32_t>(kGroup) / 2;
+  return reference::half_sums(_mm_cvtsi128_si32(_mm256_castsi256_si128(halves)) - kBias,
+                              _mm_cvtsi128_si32(_mm256_extracti128_si256(halves, 1)) - kBias);
 }
 
 // Groups [first, first + count) of a run, from maxima to s, q, a, t.
@@ -63,12 +63,13 @@ STET_INLINE void finish_run(QuantiseRun* run, uint32_t first, uint32_t count,
   for (uint32_t i = 0; i < count; ++i) {
     const uint32_t keep =
         (outliers.num ? outliers.keep[first + i] : ~0u) & ((live >> i & 1) ? ~0u : 0u);
-    run->sum[i] = round_group(run->x + i * kGroup, run->inverse[i], keep,
-                              out.q + size_t{row} * out.ldk + size_t{first + i} * kGroup);
+    run->sums[i] = round_group(run->x + i * kGroup, run->inverse[i], keep,
+                               out.q + size_t{row} * out.ldk + size_t{first + i} * kGroup);
   }
-  const __m512i sum = _mm512_load_si512(run->sum);
+  const __m512i sums = _mm512_load_si512(run->sums);
+  const __m512i sum = _mm512_madd_epi16(sums, _mm512_set1_epi16(1));
   _mm512_mask_storeu_ps(out.s + at, lanes, scale);
-  _mm512_mask_storeu_epi32(out.a + at, lanes, sum);
+  _mm512_mask_storeu_epi32(out.a + at, lanes, sums);
   _mm512_mask_storeu_ps(out.t + at, lanes, _mm512_mul_ps(_mm512_cvtepi32_ps(sum), scale));
 }
 

@@ -1,6 +1,6 @@
 // Activation quantisation (C3), the definition. Per group of 32, outlier channels left out:
 //   a = max|x| over integers; a < 2^-80: s = 0, q = 0; else s = a/127, r = 127/a, q = rint(x*r);
-//   A = sum(q), t = float(A)*s.
+//   A = sum(q), t = float(A)*s. A is kept as the sums of both halves of the group.
 // A row with a NaN or infinity anywhere (outlier channels included) is a fault and counts as zeros.
 #pragma once
 
@@ -8,6 +8,11 @@
 #include "stet/kernels/types.h"
 
 namespace stet::kernels::reference {
+
+static inline int32_t half_sums(int32_t first, int32_t second) {
+  return static_cast<int32_t>((static_cast<uint32_t>(first) & 0xFFFFu) |
+                              static_cast<uint32_t>(second) << 16);
+}
 
 static inline void zero_row(const Outliers& outliers, const LinearInput& out, uint32_t row) {
   if (out.x) {
@@ -37,16 +42,16 @@ static inline void quantise_group(const float* x, uint32_t keep, int8_t* q, floa
   const bool tiny = max_bits < float_bits(0x1p-80f);
   const float scale = tiny ? 0.0f : amax / 127.0f;
   const float inverse = tiny ? 0.0f : 127.0f / amax;
-  int32_t sum = 0;
+  int32_t sums[2] = {0, 0};
   for (uint32_t c = 0; c < kGroup; ++c) {
     const bool kept = (keep >> c & 1u) != 0 && !tiny;
     const int32_t code = kept ? static_cast<int32_t>(__builtin_rintf(x[c] * inverse)) : 0;
     q[c] = static_cast<int8_t>(code);
-    sum += code;
+    sums[c / 16] += code;
   }
   *s = scale;
-  *t = static_cast<float>(sum) * scale;
-  *a = sum;
+  *t = static_cast<float>(sums[0] + sums[1]) * scale;
+  *a = half_sums(sums[0], sums[1]);
 }
 
 // Row of `out` from elements made 32 at a time by produce(first, count, float* to): one pass, no

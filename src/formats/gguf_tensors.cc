@@ -16,16 +16,16 @@ constexpr uint64_t kMaxAlignment = 65536;
 
 // ggml's names of types that exist but are not supported here, so that the refusal says what the
 // file holds.
-constexpr std::array<std::pair<uint32_t, std::string_view>, 22> kForeignTypes = {{
-    {9, "Q8_1"},     {10, "Q2_K"},  {11, "Q3_K"},   {15, "Q8_K"},  {16, "IQ2_XXS"}, {17, "IQ2_XS"},
-    {18, "IQ3_XXS"}, {19, "IQ1_S"}, {20, "IQ4_NL"}, {21, "IQ3_S"}, {22, "IQ2_S"},   {23, "IQ4_XS"},
-    {24, "I8"},      {25, "I16"},   {26, "I32"},    {27, "I64"},   {28, "F64"},     {29, "IQ1_M"},
-    {34, "TQ1_0"},   {35, "TQ2_0"}, {39, "MXFP4"},  {40, "NVFP4"},
+constexpr std::array<std::pair<uint32_t, std::string_view>, 19> kForeignTypes = {{
+    {9, "Q8_1"},   {15, "Q8_K"},  {16, "IQ2_XXS"}, {17, "IQ2_XS"}, {18, "IQ3_XXS"},
+    {19, "IQ1_S"}, {21, "IQ3_S"}, {22, "IQ2_S"},   {23, "IQ4_XS"}, {24, "I8"},
+    {25, "I16"},   {26, "I32"},   {27, "I64"},     {28, "F64"},    {29, "IQ1_M"},
+    {34, "TQ1_0"}, {35, "TQ2_0"}, {39, "MXFP4"},   {40, "NVFP4"},
 }};
-constexpr std::array kTypes = {TensorType::kF32,  TensorType::kF16,  TensorType::kBF16,
-                               TensorType::kQ4_0, TensorType::kQ4_1, TensorType::kQ8_0,
-                               TensorType::kQ5_0, TensorType::kQ5_1, TensorType::kQ4_K,
-                               TensorType::kQ5_K, TensorType::kQ6_K};
+constexpr std::array kTypes = {
+    TensorType::kF32,  TensorType::kF16,  TensorType::kBF16, TensorType::kQ4_0,  TensorType::kQ4_1,
+    TensorType::kQ8_0, TensorType::kQ5_0, TensorType::kQ5_1, TensorType::kQ4_K,  TensorType::kQ5_K,
+    TensorType::kQ6_K, TensorType::kQ2_K, TensorType::kQ3_K, TensorType::kIQ4_NL};
 
 Status unsupported_type(std::string_view name, uint64_t offset, uint32_t raw) {
   std::string_view known = "unknown";

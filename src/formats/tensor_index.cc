@@ -55,6 +55,9 @@ std::string_view tensor_type_name(TensorType type) {
     case TensorType::kQ4_K: return "Q4_K";
     case TensorType::kQ5_K: return "Q5_K";
     case TensorType::kQ6_K: return "Q6_K";
+    case TensorType::kQ2_K: return "Q2_K";
+    case TensorType::kQ3_K: return "Q3_K";
+    case TensorType::kIQ4_NL: return "IQ4_NL";
   }
   return "unknown";
 }
@@ -69,10 +72,15 @@ BlockFormat block_format(TensorType type) {
     case TensorType::kQ8_0: return {32, 2 + 32};      // d; 32 codes of 8 bits
     case TensorType::kQ5_0: return {32, 2 + 4 + 16};
     case TensorType::kQ5_1: return {32, 2 + 2 + 4 + 16};
-    // Eight groups with 6-bit scales and minima; Q6_K sixteen with 8-bit scales.
+    case TensorType::kIQ4_NL:
+      return {32, 2 + 16};  // d; 32 codes of 4 bits
+    // Eight groups with 6-bit scales and minima; Q6_K, Q2_K and Q3_K sixteen with scales of 8, 4
+    // and 6 bits.
     case TensorType::kQ4_K: return {256, 2 + 2 + 12 + 128};
     case TensorType::kQ5_K: return {256, 2 + 2 + 12 + 32 + 128};
     case TensorType::kQ6_K: return {256, 128 + 64 + 16 + 2};
+    case TensorType::kQ2_K: return {256, 16 + 64 + 2 + 2};
+    case TensorType::kQ3_K: return {256, 32 + 64 + 12 + 2};
   }
   return {};
 }

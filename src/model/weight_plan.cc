@@ -33,6 +33,9 @@ WeightType weight_type(TensorType type) {
     case TensorType::kQ4_K: return WeightType::kQ4_K;
     case TensorType::kQ5_K: return WeightType::kQ5_K;
     case TensorType::kQ6_K: return WeightType::kQ6_K;
+    case TensorType::kQ2_K: return WeightType::kQ2_K;
+    case TensorType::kQ3_K: return WeightType::kQ3_K;
+    case TensorType::kIQ4_NL: return WeightType::kIQ4_NL;
   }
   return WeightType::kF32;
 }

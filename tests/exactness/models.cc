@@ -60,6 +60,16 @@ const std::map<std::string, testing::TinyModelSpec>& specs() {
         .head_dim = 64,
         .weight_type = TensorType::kQ4_K,
         .embedding_type = TensorType::kQ6_K}},
+      {"llama_q2_k",
+       {.arch = "llama",
+        .seed = 10,
+        .num_layers = 1,
+        .width = 256,
+        .ffn = 256,
+        .head_dim = 64,
+        .weight_type = TensorType::kQ2_K,
+        .embedding_type = TensorType::kQ3_K}},
+      {"qwen3_iq4_nl", {.arch = "qwen3", .seed = 11, .weight_type = TensorType::kIQ4_NL}},
   };
   return all;
 }

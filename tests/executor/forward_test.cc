@@ -28,7 +28,10 @@ std::vector<Case> cases() {
                             {"q5_1", TensorType::kQ5_1},
                             {"q4_k", TensorType::kQ4_K},
                             {"q5_k", TensorType::kQ5_K},
-                            {"q6_k", TensorType::kQ6_K}}) {
+                            {"q6_k", TensorType::kQ6_K},
+                            {"q2_k", TensorType::kQ2_K},
+                            {"q3_k", TensorType::kQ3_K},
+                            {"iq4_nl", TensorType::kIQ4_NL}}) {
     Case c{std::string("llama_") + name, {}, 70};
     if (formats::block_format(type).elements == 256) {
       c.spec.width = c.spec.ffn = 256;

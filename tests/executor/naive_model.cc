@@ -71,6 +71,7 @@ std::vector<float> rms_norm(const float* x, const float* w, uint32_t n, float ep
 // C3, one group.
 struct Group {
   int codes[32];
+  int sums[2];          // of the codes of both halves
   float scale, offset;  // s, t
 };
 Group quantise(const float* x) {
@@ -84,12 +85,11 @@ Group quantise(const float* x) {
   }
   g.scale = a / 127.0f;
   const float r = 127.0f / a;
-  int sum = 0;
   for (int i = 0; i < 32; ++i) {
     g.codes[i] = static_cast<int>(std::nearbyint(x[i] * r));
-    sum += g.codes[i];
+    g.sums[i / 16] += g.codes[i];
   }
-  g.offset = static_cast<float>(sum) * g.scale;
+  g.offset = static_cast<float>(g.sums[0] + g.sums[1]) * g.scale;
   return g;
 }
 
@@ -104,6 +104,7 @@ uint16_t u16(const std::byte* p) {
 struct Block {
   int codes[32];
   float d, m;
+  int mn[2];  // Q2_K: the factors of -m, of both halves
 };
 
 int byte_value(const std::byte* p) {
@@ -134,10 +135,46 @@ int k_factor(const std::byte* p, int i) {
   return (i < 8 ? low & 15 : low >> 4) | high << 4;
 }
 
+// The two bits of element i (0..255), of 64 bytes at p.
+int two_bits(const std::byte* p, int i) {
+  return byte_value(p + i / 128 * 32 + i % 32) >> i % 128 / 32 * 2 & 3;
+}
+
+Block read_q2_k_group(const std::byte* p, int g) {
+  Block b{};
+  b.d = f16_value(u16(p + 80));
+  b.m = f16_value(u16(p + 82));
+  for (int i = 0; i < 32; ++i) {
+    const int factors = byte_value(p + 2 * g + i / 16);
+    b.codes[i] = two_bits(p + 16, 32 * g + i) * (factors & 15);
+    b.mn[i / 16] = factors >> 4;
+  }
+  return b;
+}
+
+Block read_q3_k_group(const std::byte* p, int g) {
+  Block b{};
+  b.d = f16_value(u16(p + 108));
+  for (int i = 0; i < 32; ++i) {
+    const int h = 2 * g + i / 16;
+    const int low = h < 8 ? byte_value(p + 96 + h) & 15 : byte_value(p + 96 + h - 8) >> 4;
+    const int high = byte_value(p + 104 + h % 4) >> h / 4 * 2 & 3;
+    const int third = byte_value(p + i) >> g & 1;
+    b.codes[i] = (two_bits(p + 32, 32 * g + i) + 4 * third - 4) * (low + 16 * high - 32);
+  }
+  return b;
+}
+
 // Group g of the row that begins at p.
 Block read_super_group(TensorType type, const std::byte* row, uint64_t g) {
   const std::byte* p = row + g / 8 * formats::block_format(type).bytes;
   const int in_block = static_cast<int>(g % 8);
+  if (type == TensorType::kQ2_K) {
+    return read_q2_k_group(p, in_block);
+  }
+  if (type == TensorType::kQ3_K) {
+    return read_q3_k_group(p, in_block);
+  }
   Block b{};
   if (type == TensorType::kQ6_K) {
     b.d = f16_value(u16(p + 208));
@@ -156,6 +193,9 @@ Block read_super_group(TensorType type, const std::byte* row, uint64_t g) {
   }
   return b;
 }
+
+constexpr int kIq4Values[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
+                                1,    13,   25,  38,  53,  69,  89,  113};
 
 Block read_group(TensorType type, const std::byte* row, uint64_t g) {
   if (is_super(type)) {
@@ -178,6 +218,9 @@ Block read_group(TensorType type, const std::byte* row, uint64_t g) {
     const int both = byte_value(codes + i % 16);
     const int fifth = five ? byte_value(fifths + i / 8) >> i % 8 & 1 : 0;
     b.codes[i] = (i < 16 ? both & 15 : both >> 4) + 16 * fifth - offset;
+    if (type == TensorType::kIQ4_NL) {
+      b.codes[i] = kIq4Values[b.codes[i]];
+    }
   }
   return b;
 }
@@ -216,8 +259,9 @@ float NaiveModel::weight(const formats::TensorInfo& tensor, uint32_t row, uint32
       const formats::BlockFormat format = formats::block_format(tensor.type);
       const Block b =
           read_group(tensor.type, data + row * (k / format.elements) * format.bytes, col / 32);
+      const double m = tensor.type == TensorType::kQ2_K ? -double{b.m} * b.mn[col % 32 / 16] : b.m;
       // The exact real number, rounded once.
-      return static_cast<float>(double{b.d} * b.codes[col % 32] + double{b.m});
+      return static_cast<float>(double{b.d} * b.codes[col % 32] + m);
     }
   }
 }
@@ -250,7 +294,10 @@ NaiveModel::Row NaiveModel::linear(const std::string& name, const Row& x) const 
           sum += b.codes[i] * groups[g].codes[i];
         }
         acc = std::fma(static_cast<float>(sum), b.d * groups[g].scale, acc);
-        if (has_minimum(tensor->type)) {
+        if (tensor->type == TensorType::kQ2_K) {
+          const int a = b.mn[0] * groups[g].sums[0] + b.mn[1] * groups[g].sums[1];
+          acc = std::fma(static_cast<float>(a), -(b.m * groups[g].scale), acc);
+        } else if (has_minimum(tensor->type)) {
           acc = std::fma(groups[g].offset, b.m, acc);
         }
       }

@@ -184,10 +184,10 @@ TEST(Gguf, UnsupportedTypesAreNamed) {
   const GgufFile file = small_writer().build();
   const std::string at = std::to_string(file.field("tensor type of first").offset);
   EXPECT_EQ(
-      refusal_of(file, "tensor type of first", 11),
+      refusal_of(file, "tensor type of first", 21),
       "tensor 'first' (offset " + at +
-          "): type Q3_K (11) is not supported; supported: F32 F16 BF16 Q4_0 Q4_1 Q8_0 Q5_0 Q5_1 "
-          "Q4_K Q5_K Q6_K");
+          "): type IQ3_S (21) is not supported; supported: F32 F16 BF16 Q4_0 Q4_1 Q8_0 Q5_0 Q5_1 "
+          "Q4_K Q5_K Q6_K Q2_K Q3_K IQ4_NL");
   EXPECT_THAT(refusal_of(file, "tensor type of first", 999), HasSubstr("type unknown (999)"));
 }
 

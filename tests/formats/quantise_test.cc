@@ -37,7 +37,8 @@ TEST(Quantise, BlocksHaveTheFilesSizeAndLayout) {
   for (TensorType type :
        {TensorType::kF32, TensorType::kF16, TensorType::kBF16, TensorType::kQ4_0, TensorType::kQ4_1,
         TensorType::kQ8_0, TensorType::kQ5_0, TensorType::kQ5_1, TensorType::kQ4_K,
-        TensorType::kQ5_K, TensorType::kQ6_K}) {
+        TensorType::kQ5_K, TensorType::kQ6_K, TensorType::kQ2_K, TensorType::kQ3_K,
+        TensorType::kIQ4_NL}) {
     const formats::BlockFormat block = formats::block_format(type);
     EXPECT_EQ(quantise(type, values).size(), values.size() / block.elements * block.bytes);
   }
@@ -65,7 +66,10 @@ TEST(Quantise, ValuesComeBackWithinTheirStep) {
         {TensorType::kQ5_1, kernels::WeightType::kQ5_1, 32},
         {TensorType::kQ4_K, kernels::WeightType::kQ4_K, 15},
         {TensorType::kQ5_K, kernels::WeightType::kQ5_K, 31},
-        {TensorType::kQ6_K, kernels::WeightType::kQ6_K, 64}}) {
+        {TensorType::kQ6_K, kernels::WeightType::kQ6_K, 64},
+        {TensorType::kQ2_K, kernels::WeightType::kQ2_K, 3},
+        {TensorType::kQ3_K, kernels::WeightType::kQ3_K, 8},
+        {TensorType::kIQ4_NL, kernels::WeightType::kIQ4_NL, 10}}) {
     const std::vector<std::byte> bytes = quantise(type, values);
     for (uint32_t i = 0; i < k; ++i) {
       const float range = 2.0f * static_cast<float>(1 + i / 32 % 5);

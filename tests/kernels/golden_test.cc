@@ -105,13 +105,16 @@ void digest_logits(const KernelTable& table, Digest* digest) {
 TEST(Golden, BitsAreThoseOfTheContractVersion) {
   set_float_environment();
   for (const KernelTable* table : test::runnable_tables()) {
-    Digest linears, more_linears, attention, logits;
+    Digest linears, more_linears, last_linears, attention, logits;
     digest_linears(*table, WeightType::kF32, static_cast<int>(WeightType::kQ5_0), 192, &linears);
-    digest_linears(*table, WeightType::kQ5_0, kNumWeightTypes, 512, &more_linears);
+    digest_linears(*table, WeightType::kQ5_0, static_cast<int>(WeightType::kQ2_K), 512,
+                   &more_linears);
+    digest_linears(*table, WeightType::kQ2_K, kNumWeightTypes, 512, &last_linears);
     digest_attention(*table, &attention);
     digest_logits(*table, &logits);
     EXPECT_EQ(linears.value(), 0x3CD7A300255D75C9u) << table->name;
     EXPECT_EQ(more_linears.value(), 0xFA654EF9E57F7141u) << table->name;
+    EXPECT_EQ(last_linears.value(), 0xEA828EE0994F8B4Cu) << table->name;
     EXPECT_EQ(attention.value(), 0x57A374EF80321BC1u) << table->name;
     EXPECT_EQ(logits.value(), 0x95ADEECB4BD34602u) << table->name;
   }

@@ -119,15 +119,15 @@ template <class A, class B>
 }
 
 inline const char* type_name(WeightType type) {
-  static const char* const kNames[] = {"F32",  "F16",  "BF16", "Q4_0", "Q4_1", "Q8_0",
-                                       "Q5_0", "Q5_1", "Q4_K", "Q5_K", "Q6_K"};
+  static const char* const kNames[] = {"F32",  "F16",  "BF16", "Q4_0", "Q4_1", "Q8_0", "Q5_0",
+                                       "Q5_1", "Q4_K", "Q5_K", "Q6_K", "Q2_K", "Q3_K", "IQ4_NL"};
   return kNames[static_cast<int>(type)];
 }
 
-inline constexpr WeightType kAllTypes[] = {WeightType::kF32,  WeightType::kF16,  WeightType::kBF16,
-                                           WeightType::kQ4_0, WeightType::kQ4_1, WeightType::kQ8_0,
-                                           WeightType::kQ5_0, WeightType::kQ5_1, WeightType::kQ4_K,
-                                           WeightType::kQ5_K, WeightType::kQ6_K};
+inline constexpr WeightType kAllTypes[] = {
+    WeightType::kF32,  WeightType::kF16,  WeightType::kBF16, WeightType::kQ4_0,  WeightType::kQ4_1,
+    WeightType::kQ8_0, WeightType::kQ5_0, WeightType::kQ5_1, WeightType::kQ4_K,  WeightType::kQ5_K,
+    WeightType::kQ6_K, WeightType::kQ2_K, WeightType::kQ3_K, WeightType::kIQ4_NL};
 static_assert(std::size(kAllTypes) == kNumWeightTypes);
 
 // A weight matrix as a GGUF file holds it, and packed.
@@ -143,6 +143,14 @@ inline void put_u16(std::byte* p, uint16_t v) {
   std::memcpy(p, &v, 2);
 }
 
+// Where d stands in a block of the file; a minimum follows it.
+inline size_t scale_at(WeightType type) {
+  return type == WeightType::kQ6_K   ? 208
+         : type == WeightType::kQ2_K ? 80
+         : type == WeightType::kQ3_K ? 108
+                                     : 0;
+}
+
 // Random bytes with finite scales.
 inline void fill_file_block(Rng& rng, WeightType type, std::byte* p) {
   const float d = rng.normal() * 0.02f;
@@ -155,14 +163,16 @@ inline void fill_file_block(Rng& rng, WeightType type, std::byte* p) {
     default: break;
   }
   const size_t block = file_row_bytes(type, block_elements(type));
-  std::byte* scales = p + (type == WeightType::kQ6_K ? block - 2 : 0);
-  put_u16(scales, float_to_f16(d));
+  const size_t scales = scale_at(type);
+  const size_t scales_end = scales + (has_minimum(type) ? 4 : 2);
+  put_u16(p + scales, float_to_f16(d));
   if (has_minimum(type)) {
-    put_u16(scales + 2, float_to_f16(m));
+    put_u16(p + scales + 2, float_to_f16(m));
   }
-  const size_t begin = type == WeightType::kQ6_K ? 0 : has_minimum(type) ? 4 : 2;
-  for (size_t i = begin; i < (type == WeightType::kQ6_K ? block - 2 : block); ++i) {
-    p[i] = static_cast<std::byte>(rng.next());
+  for (size_t i = 0; i < block; ++i) {
+    if (i < scales || i >= scales_end) {
+      p[i] = static_cast<std::byte>(rng.next());
+    }
   }
 }
 

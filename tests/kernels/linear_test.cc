@@ -195,7 +195,9 @@ TEST_P(Linear, OracleInFp64OverFileBytesAgreesWithinTheBound) {
             const std::byte* block = w.file.data() + col * file_row_bytes(GetParam(), k) +
                                      i / block_elements(GetParam()) * block_bytes;
             const double factor = block_elements(GetParam()) == kSuperBlock ? 63 : 1;
-            magnitude += 2 * std::fabs(x * factor * f16_to_float(load_u16(block + 2)));
+            magnitude +=
+                2 * std::fabs(x * factor *
+                              f16_to_float(load_u16(block + test::scale_at(GetParam()) + 2)));
           }
         }
         const double terms = is_quantised(GetParam()) ? 2.0 * k / kGroup + num_outliers : k;

@@ -13,9 +13,16 @@ TEST(Pack, SizesAreThoseOfTheFileAndOfTheLayout) {
   EXPECT_EQ(file_row_bytes(WeightType::kQ5_0, 64), 44u);
   EXPECT_EQ(file_row_bytes(WeightType::kQ4_K, 512), 288u);
   EXPECT_EQ(file_row_bytes(WeightType::kQ6_K, 512), 420u);
+  EXPECT_EQ(file_row_bytes(WeightType::kQ2_K, 512), 168u);
+  EXPECT_EQ(file_row_bytes(WeightType::kQ3_K, 512), 220u);
+  EXPECT_EQ(file_row_bytes(WeightType::kIQ4_NL, 64), 36u);
   EXPECT_EQ(file_row_bytes(WeightType::kQ4_K, 576), 0u);
+  EXPECT_EQ(file_row_bytes(WeightType::kQ3_K, 576), 0u);
   EXPECT_EQ(packed_bytes(WeightType::kQ4_1, 576, 576), 18u * 18 * 640);
   EXPECT_EQ(packed_bytes(WeightType::kQ8_0, 33, 32), 2u * 1088);
+  EXPECT_EQ(packed_bytes(WeightType::kQ2_K, 64, 512), 64 * file_row_bytes(WeightType::kQ2_K, 512));
+  EXPECT_EQ(packed_bytes(WeightType::kQ3_K, 64, 512), 2u * 2 * 3648);
+  EXPECT_EQ(packed_bytes(WeightType::kIQ4_NL, 32, 64), 2u * 576);
 }
 
 TEST(Pack, EmbedGivesTheFileWeightsBack) {
@@ -110,6 +117,39 @@ TEST(Pack, FileWeightReadsSuperBlocks) {
   EXPECT_EQ(file_weight(WeightType::kQ6_K, q6k.data(), 256, 0, 255), 0.5f * 2 * (16 + 7 - 32));
 }
 
+TEST(Pack, FileWeightReadsTwoAndThreeBitSuperBlocks) {
+  std::vector<std::byte> q2k(84, std::byte{0});
+  test::put_u16(q2k.data() + 80, float_to_f16(0.5f));   // d
+  test::put_u16(q2k.data() + 82, float_to_f16(0.25f));  // dmin
+  q2k[3] = std::byte{0x97};                             // elements 48..63: sc 7, mn 9
+  q2k[16 + 20] = std::byte{0x08};                       // bits 2, 3: element 32 + 20, code 2
+  EXPECT_EQ(file_weight(WeightType::kQ2_K, q2k.data(), 256, 0, 32 + 20), 0.5f * 7 * 2 - 0.25f * 9);
+  EXPECT_EQ(file_weight(WeightType::kQ2_K, q2k.data(), 256, 0, 32 + 21), -0.25f * 9);
+  q2k[14] = std::byte{0xF2};           // elements 224..239: sc 2, mn 15
+  q2k[16 + 32 + 5] = std::byte{0xC0};  // second half, bits 6, 7: element 128 + 96 + 5, code 3
+  EXPECT_EQ(file_weight(WeightType::kQ2_K, q2k.data(), 256, 0, 229), 0.5f * 2 * 3 - 0.25f * 15);
+  std::vector<std::byte> q3k(110, std::byte{0});
+  test::put_u16(q3k.data() + 108, float_to_f16(0.5f));
+  q3k[96 + 2] = std::byte{0x05};      // low bits of sc 2 = 5, of sc 10 = 0
+  q3k[96 + 8 + 2] = std::byte{0x30};  // high bits of sc 2 = 0, of sc 6 = 0, of sc 10 = 3
+  q3k[32 + 7] = std::byte{0x04};      // element 32 + 7: two bits 1
+  EXPECT_EQ(file_weight(WeightType::kQ3_K, q3k.data(), 256, 0, 32 + 7), 0.5f * (5 - 32) * (1 - 4));
+  q3k[7] = std::byte{0x02};  // bit 1: third bit of element 7 of group 1
+  EXPECT_EQ(file_weight(WeightType::kQ3_K, q3k.data(), 256, 0, 32 + 7), 0.5f * (5 - 32) * (5 - 4));
+  q3k[32 + 32 + 8] = std::byte{0x0C};  // second half: element 128 + 32 + 8, two bits 3
+  q3k[8] = std::byte{0x20};            // its third bit
+  EXPECT_EQ(file_weight(WeightType::kQ3_K, q3k.data(), 256, 0, 168), 0.5f * (48 - 32) * (7 - 4));
+}
+
+TEST(Pack, FileWeightReadsTheNonLinearTable) {
+  std::vector<std::byte> block(18, std::byte{0});
+  test::put_u16(block.data(), float_to_f16(0.5f));
+  block[2 + 3] = std::byte{0xF8};  // element 3 = code 8, element 19 = code 15
+  EXPECT_EQ(file_weight(WeightType::kIQ4_NL, block.data(), 32, 0, 3), 0.5f * 1);
+  EXPECT_EQ(file_weight(WeightType::kIQ4_NL, block.data(), 32, 0, 19), 0.5f * 113);
+  EXPECT_EQ(file_weight(WeightType::kIQ4_NL, block.data(), 32, 0, 0), 0.5f * -127);
+}
+
 TEST(Pack, PanelsInAnyOrderGiveTheSameBytes) {
   test::Rng rng(2);
   for (const WeightType type : test::kAllTypes) {
@@ -130,7 +170,7 @@ TEST(Pack, NonFiniteScalesAndWeightsAreRefused) {
     test::Weights w = test::make_weights(rng, type, 40, k);
     const size_t row = file_row_bytes(type, k);
     // The first element, or the scale of the first block, of the last row.
-    std::byte* last = w.file.data() + 39 * row + (type == WeightType::kQ6_K ? 208 : 0);
+    std::byte* last = w.file.data() + 39 * row + test::scale_at(type);
     if (type == WeightType::kF32) {
       const float nan = std::numeric_limits<float>::quiet_NaN();
       std::memcpy(last, &nan, 4);
@@ -146,7 +186,8 @@ TEST(Pack, NonFiniteScalesAndWeightsAreRefused) {
     if (has_minimum(type)) {
       const uint32_t k = block_elements(type);
       test::Weights w = test::make_weights(rng, type, 32, k);
-      test::put_u16(w.file.data() + 2, 0xFC00);  // the minimum counts as well
+      test::put_u16(w.file.data() + test::scale_at(type) + 2,
+                    0xFC00);  // the minimum counts as well
       EXPECT_FALSE(pack_panels(type, w.file.data(), 32, k, 0, 1, w.panels.data()));
     }
   }

@@ -53,21 +53,22 @@ TEST_F(RowOps, QuantisedGroupFollowsC3) {
           a = outlier ? a : std::max(a, std::fabs(x[c]));
         }
         const float r = 127.0f / a;
-        int sum = 0;
+        int sums[2] = {0, 0};  // of both halves of the group
         for (uint32_t c = g * kGroup; c < (g + 1) * kGroup; ++c) {
           const bool outlier = !(outliers.keep[g] >> c % kGroup & 1);
           const int q = outlier ? 0 : static_cast<int>(std::nearbyint(x[c] * r));
           ASSERT_EQ(out.q[c], q);
           ASSERT_LE(std::abs(q), 127);
-          sum += q;
+          sums[c % kGroup / 16] += q;
           if (!outlier) {  // the code is the nearest: |x - q*s| <= s/2 plus the rounding of r, s
                            // and x*r
             ASSERT_NEAR(x[c], q * double{out.s[g]}, double{out.s[g]} * (0.5 + 127 * 3 * 0x1p-24));
           }
         }
         ASSERT_EQ(out.s[g], a / 127.0f);
-        ASSERT_EQ(out.a[g], sum);
-        ASSERT_EQ(out.t[g], static_cast<float>(sum) * out.s[g]);
+        ASSERT_EQ(static_cast<int16_t>(out.a[g] & 0xFFFF), sums[0]);
+        ASSERT_EQ(out.a[g] >> 16, sums[1]);
+        ASSERT_EQ(out.t[g], static_cast<float>(sums[0] + sums[1]) * out.s[g]);
       }
       for (uint32_t o = 0; o < 2; ++o) {
         ASSERT_EQ(out.xo[o], x[outliers.channels[o]]);

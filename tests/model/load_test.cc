@@ -29,7 +29,8 @@ constexpr std::pair<TensorType, WeightType> kTypes[] = {
     {TensorType::kQ4_1, WeightType::kQ4_1}, {TensorType::kQ8_0, WeightType::kQ8_0},
     {TensorType::kQ5_0, WeightType::kQ5_0}, {TensorType::kQ5_1, WeightType::kQ5_1},
     {TensorType::kQ4_K, WeightType::kQ4_K}, {TensorType::kQ5_K, WeightType::kQ5_K},
-    {TensorType::kQ6_K, WeightType::kQ6_K},
+    {TensorType::kQ6_K, WeightType::kQ6_K}, {TensorType::kQ2_K, WeightType::kQ2_K},
+    {TensorType::kQ3_K, WeightType::kQ3_K}, {TensorType::kIQ4_NL, WeightType::kIQ4_NL},
 };
 
 // The panels of `matrix` are those of the file's tensor, packed in one piece.

@@ -45,10 +45,11 @@ int main(int argc, char** argv) {
   std::string out;
   std::string layout;
   const std::map<std::string, TensorType> types = {
-      {"F32", TensorType::kF32},   {"F16", TensorType::kF16},   {"BF16", TensorType::kBF16},
-      {"Q4_0", TensorType::kQ4_0}, {"Q4_1", TensorType::kQ4_1}, {"Q8_0", TensorType::kQ8_0},
-      {"Q5_0", TensorType::kQ5_0}, {"Q5_1", TensorType::kQ5_1}, {"Q4_K", TensorType::kQ4_K},
-      {"Q5_K", TensorType::kQ5_K}, {"Q6_K", TensorType::kQ6_K}};
+      {"F32", TensorType::kF32},   {"F16", TensorType::kF16},      {"BF16", TensorType::kBF16},
+      {"Q4_0", TensorType::kQ4_0}, {"Q4_1", TensorType::kQ4_1},    {"Q8_0", TensorType::kQ8_0},
+      {"Q5_0", TensorType::kQ5_0}, {"Q5_1", TensorType::kQ5_1},    {"Q4_K", TensorType::kQ4_K},
+      {"Q5_K", TensorType::kQ5_K}, {"Q6_K", TensorType::kQ6_K},    {"Q2_K", TensorType::kQ2_K},
+      {"Q3_K", TensorType::kQ3_K}, {"IQ4_NL", TensorType::kIQ4_NL}};
   CLI::App app("Writes a tiny seeded model file");
   app.add_option("--arch", spec.arch)->check(CLI::IsMember({"llama", "gemma3", "qwen2", "qwen3"}));
   app.add_option("--seed", spec.seed);

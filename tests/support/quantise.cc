@@ -200,10 +200,12 @@ void append_q5_k(std::vector<std::byte>* out, std::span<const float> values) {
   append_k_nibbles(out, b);
 }
 
+constexpr size_t kHalf = 16;
+constexpr size_t kHalves = kSuperBlock / kHalf;
+
 // value = d * sc * (code - 32), sc of 8 bits with a sign per 16 elements.
 void append_q6_k(std::vector<std::byte>* out, std::span<const float> values) {
-  constexpr size_t kHalf = 16;
-  float scale[kSuperBlock / kHalf];
+  float scale[kHalves];
   float max_scale = 0.0f;
   for (size_t h = 0; h < std::size(scale); ++h) {
     scale[h] = extreme_of(values.subspan(h * kHalf, kHalf)) / -32.0f;
@@ -236,6 +238,103 @@ void append_q6_k(std::vector<std::byte>* out, std::span<const float> values) {
     out->push_back(static_cast<std::byte>(factor & 255));
   }
   append_u16(out, d);
+}
+
+// Two bits of every code: byte i of a half of 128 has elements i, i + 32, i + 64, i + 96.
+void append_pairs(std::vector<std::byte>* out, std::span<const int> codes) {
+  for (size_t half = 0; half < kSuperBlock; half += 128) {
+    for (size_t i = half; i < half + 32; ++i) {
+      int byte = 0;
+      for (size_t j = 0; j < 4; ++j) {
+        byte |= (codes[i + 32 * j] & 3) << 2 * j;
+      }
+      out->push_back(static_cast<std::byte>(byte));
+    }
+  }
+}
+
+// value = d * sc * code - dmin * mn, sc and mn of 4 bits per 16 elements.
+void append_q2_k(std::vector<std::byte>* out, std::span<const float> values) {
+  float scale[kHalves], least[kHalves];
+  float max_scale = 0.0f, max_least = 0.0f;
+  for (size_t h = 0; h < kHalves; ++h) {
+    const auto half = values.subspan(h * kHalf, kHalf);
+    const auto [lo, hi] = std::minmax_element(half.begin(), half.end());
+    least[h] = std::max(0.0f, -*lo);
+    scale[h] = std::max(0.0f, *hi + least[h]) / 3.0f;
+    max_scale = std::max(max_scale, scale[h]);
+    max_least = std::max(max_least, least[h]);
+  }
+  const uint16_t d = float_to_f16(max_scale / 15.0f);
+  const uint16_t dmin = float_to_f16(max_least / 15.0f);
+  int codes[kSuperBlock];
+  for (size_t h = 0; h < kHalves; ++h) {
+    const int sc = code_of(scale[h], f16_to_float(d), 0.0f, 0, 15);
+    const int mn = code_of(least[h], f16_to_float(dmin), 0.0f, 0, 15);
+    for (size_t i = h * kHalf; i < (h + 1) * kHalf; ++i) {
+      codes[i] = code_of(values[i], f16_to_float(d) * static_cast<float>(sc),
+                         -f16_to_float(dmin) * static_cast<float>(mn), 0, 3);
+    }
+    out->push_back(static_cast<std::byte>(sc | mn << 4));
+  }
+  append_pairs(out, codes);
+  append_u16(out, d);
+  append_u16(out, dmin);
+}
+
+// value = d * (sc - 32) * (code - 4), sc of 6 bits per 16 elements.
+void append_q3_k(std::vector<std::byte>* out, std::span<const float> values) {
+  float scale[kHalves];
+  float max_scale = 0.0f;
+  for (size_t h = 0; h < kHalves; ++h) {
+    scale[h] = extreme_of(values.subspan(h * kHalf, kHalf)) / -4.0f;
+    max_scale = std::max(max_scale, std::fabs(scale[h]));
+  }
+  const uint16_t d = float_to_f16(max_scale / 31.0f);
+  int sc[kHalves];
+  int codes[kSuperBlock];
+  for (size_t h = 0; h < kHalves; ++h) {
+    sc[h] = code_of(scale[h], f16_to_float(d), 0.0f, -32, 31);
+    for (size_t i = h * kHalf; i < (h + 1) * kHalf; ++i) {
+      codes[i] = code_of(values[i], f16_to_float(d) * static_cast<float>(sc[h]), 0.0f, -4, 3) + 4;
+    }
+    sc[h] += 32;
+  }
+  for (size_t i = 0; i < kBlock; ++i) {
+    int bits = 0;
+    for (size_t g = 0; g < kGroups; ++g) {
+      bits |= codes[g * kBlock + i] >> 2 << g;
+    }
+    out->push_back(static_cast<std::byte>(bits));
+  }
+  append_pairs(out, codes);
+  for (size_t h = 0; h < 8; ++h) {
+    out->push_back(static_cast<std::byte>((sc[h] & 15) | (sc[h + 8] & 15) << 4));
+  }
+  for (size_t h = 0; h < 4; ++h) {
+    out->push_back(static_cast<std::byte>(sc[h] >> 4 | sc[h + 4] >> 4 << 2 | sc[h + 8] >> 4 << 4 |
+                                          sc[h + 12] >> 4 << 6));
+  }
+  append_u16(out, d);
+}
+
+// value = table[code] * d, the nearest place of the table.
+void append_iq4_nl(std::vector<std::byte>* out, std::span<const float> block) {
+  constexpr float kTable[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
+                                1,    13,   25,  38,  53,  69,  89,  113};
+  const uint16_t d = float_to_f16(extreme_of(block) / -127.0f);
+  int codes[kBlock];
+  for (size_t i = 0; i < kBlock; ++i) {
+    codes[i] = 8;
+    for (int c = 0; c < 16; ++c) {
+      if (std::fabs(block[i] - kTable[c] * f16_to_float(d)) <
+          std::fabs(block[i] - kTable[codes[i]] * f16_to_float(d))) {
+        codes[i] = c;
+      }
+    }
+  }
+  append_u16(out, d);
+  append_nibbles(out, codes);
 }
 
 }  // namespace
@@ -291,6 +390,9 @@ std::vector<std::byte> quantise(formats::TensorType type, std::span<const float>
       case TensorType::kQ4_K: append_q4_k(&out, block); break;
       case TensorType::kQ5_K: append_q5_k(&out, block); break;
       case TensorType::kQ6_K: append_q6_k(&out, block); break;
+      case TensorType::kQ2_K: append_q2_k(&out, block); break;
+      case TensorType::kQ3_K: append_q3_k(&out, block); break;
+      case TensorType::kIQ4_NL: append_iq4_nl(&out, block); break;
       default: append_q8_0(&out, block); break;
     }
   }

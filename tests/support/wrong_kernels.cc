@@ -133,13 +133,16 @@ void linear_k_split(const LinearArgs& args) {
           }
           int32_t sum = 0;
           for (uint32_t k = 0; k < kGroup; ++k) {
-            const int32_t code = packed_code(w.type, group, k, c) - code_offset(w.type);
+            const int32_t code = code_value(w.type, packed_code(w.type, group, k, c));
             sum += code * packed_factor(w.type, group, k, c) *
                    args.in.q[size_t{row} * args.in.ldk + u * kGroup + k];
           }
           const float d = packed_scale(w.type, unit, u % per_unit, c);
           a = fma32(static_cast<float>(sum), d * args.in.s[at], a);
-          if (has_minimum(w.type)) {
+          if (w.type == WeightType::kQ2_K) {
+            const float m = packed_min(w.type, unit, u % per_unit, c) * args.in.s[at];
+            a = fma32(static_cast<float>(reference::min_sum(group, args.in.a[at], c)), -m, a);
+          } else if (has_minimum(w.type)) {
             a = fma32(args.in.t[at], packed_min(w.type, unit, u % per_unit, c), a);
           }
         }
@@ -160,16 +163,16 @@ void raise_scales(const LinearInput& out, uint32_t row, const float* x) {
   for (uint32_t g = 0; g < out.k / kGroup; ++g) {
     const size_t at = size_t{row} * out.ldg + g;
     const float scale = std::max(out.s[at], out.s[at - out.ldg]);
-    int32_t sum = 0;
+    int32_t sums[2] = {0, 0};
     for (uint32_t c = 0; c < kGroup && scale > 0.0f; ++c) {
       const int32_t code = static_cast<int32_t>(__builtin_rintf(x[g * kGroup + c] / scale));
       out.q[size_t{row} * out.ldk + g * kGroup + c] =
           static_cast<int8_t>(std::clamp(code, -127, 127));
-      sum += out.q[size_t{row} * out.ldk + g * kGroup + c];
+      sums[c / 16] += out.q[size_t{row} * out.ldk + g * kGroup + c];
     }
     out.s[at] = scale;
-    out.a[at] = sum;
-    out.t[at] = static_cast<float>(sum) * scale;
+    out.a[at] = reference::half_sums(sums[0], sums[1]);
+    out.t[at] = static_cast<float>(sums[0] + sums[1]) * scale;
   }
 }
 

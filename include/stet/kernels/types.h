@@ -18,9 +18,12 @@ enum class WeightType : uint8_t {
   kQ5_1,
   kQ4_K,
   kQ5_K,
-  kQ6_K
+  kQ6_K,
+  kQ2_K,
+  kQ3_K,
+  kIQ4_NL
 };
-inline constexpr int kNumWeightTypes = 11;
+inline constexpr int kNumWeightTypes = 14;
 inline constexpr bool is_quantised(WeightType t) {
   return t >= WeightType::kQ4_0;
 }
@@ -29,7 +32,9 @@ inline constexpr uint32_t kGroup = 32;        // quantisation group along K (C1,
 inline constexpr uint32_t kSuperBlock = 256;  // of the K types: groups with scales of their own
 // Weights that share their floating-point scale; rows hold whole blocks.
 inline constexpr uint32_t block_elements(WeightType t) {
-  return !is_quantised(t) ? 1 : t >= WeightType::kQ4_K ? kSuperBlock : kGroup;
+  return !is_quantised(t)                                   ? 1
+         : t >= WeightType::kQ4_K && t <= WeightType::kQ3_K ? kSuperBlock
+                                                            : kGroup;
 }
 inline constexpr uint32_t kPanel = 32;       // output columns per packed panel
 inline constexpr uint32_t kTile = 64;        // positions per attention tile (C5)
@@ -52,15 +57,17 @@ struct Outliers {
 // float weights read x. A form that no consumer reads has null pointers and is not computed. All
 // rows are 64-byte aligned.
 struct LinearInput {
-  uint32_t k = 0;        // logical columns; quantised forms need k % 32 == 0
-  uint32_t ldk = 0;      // row stride of q and x in elements, multiple of 64
-  uint32_t ldg = 0;      // row stride of s, t, a in elements, multiple of 16
-  int8_t* q = nullptr;   // [rows][ldk]  codes in -127..127
-  float* s = nullptr;    // [rows][ldg]  scale per group
-  float* t = nullptr;    // [rows][ldg]  float(A_g) * s_g, rounded once
-  int32_t* a = nullptr;  // [rows][ldg]  A_g = sum of codes of the group
-  float* x = nullptr;    // [rows][ldk]  f32
-  float* xo = nullptr;   // [rows][kMaxOutliers] outlier activations
+  uint32_t k = 0;       // logical columns; quantised forms need k % 32 == 0
+  uint32_t ldk = 0;     // row stride of q and x in elements, multiple of 64
+  uint32_t ldg = 0;     // row stride of s, t, a in elements, multiple of 16
+  int8_t* q = nullptr;  // [rows][ldk]  codes in -127..127
+  float* s = nullptr;   // [rows][ldg]  scale per group
+  float* t = nullptr;   // [rows][ldg]  float(A_g) * s_g, rounded once
+  // [rows][ldg]  A_g = sum of codes, of both halves of the group: that of k 0..15 in the low 16
+  // bits, that of 16..31 above.
+  int32_t* a = nullptr;
+  float* x = nullptr;   // [rows][ldk]  f32
+  float* xo = nullptr;  // [rows][kMaxOutliers] outlier activations
 };
 
 // A weight matrix [n outputs][k inputs] in the packed layout of kernels/gemm/layout.h: panels of 32
