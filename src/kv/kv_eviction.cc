@@ -80,20 +80,40 @@ PinId KvCache::pin(SeqId seq, const PinTerms& terms) {
   const PinId id{++last_pin_};
   pins_.emplace(id, Pin{e.table[e.num_published - 1], e.num_published, terms});
   pins_by_expiry_.emplace(terms.until_us, id);
+  ++pin_totals_.placed;
+  pin_totals_.blocks_placed += e.num_published;
   return id;
 }
 
 void KvCache::unpin(PinId pin) {
   const auto it = pins_.find(pin);
   if (it != pins_.end()) {
-    drop_pin(it, false);
+    drop_pin(it, &PinTotals::unpinned);
   }
+}
+
+// A block has one parent: from the deepest one that both hold on, they hold the same.
+void KvCache::hand_over(PinId pin, SeqId follow_up) {
+  const auto it = pins_.find(pin);
+  if (it == pins_.end()) {
+    return;
+  }
+  const std::vector<BlockId>& table = entry(follow_up).table;
+  BlockId block = it->second.deepest;
+  uint32_t num_taken_over = it->second.num_blocks;
+  for (; num_taken_over > 0; --num_taken_over, block = index_.parent(block)) {
+    if (num_taken_over <= table.size() && table[num_taken_over - 1] == block) {
+      break;
+    }
+  }
+  pin_totals_.blocks_taken_over += num_taken_over;
+  drop_pin(it, &PinTotals::handed_over);
 }
 
 void KvCache::expire_pins(uint64_t now_us) {
   now_us_ = std::max(now_us_, now_us);
   while (!pins_by_expiry_.empty() && pins_by_expiry_.begin()->first <= now_us_) {
-    drop_pin(pins_.find(pins_by_expiry_.begin()->second), true);
+    drop_pin(pins_.find(pins_by_expiry_.begin()->second), &PinTotals::expired);
   }
 }
 
@@ -101,7 +121,8 @@ uint64_t KvCache::next_pin_expiry_us() const {
   return pins_by_expiry_.empty() ? UINT64_MAX : pins_by_expiry_.begin()->first;
 }
 
-void KvCache::drop_pin(PinMap::iterator pin, bool expired) {
+void KvCache::drop_pin(PinMap::iterator pin, uint64_t PinTotals::*why) {
+  const bool expired = why == &PinTotals::expired;
   BlockId block = pin->second.deepest;
   for (uint32_t i = 0; i < pin->second.num_blocks; ++i, block = index_.parent(block)) {
     pool_.remove_pin(block);
@@ -112,6 +133,7 @@ void KvCache::drop_pin(PinMap::iterator pin, bool expired) {
   }
   pins_by_expiry_.erase({pin->second.terms.until_us, pin->first});
   pins_.erase(pin);
+  ++(pin_totals_.*why);
   restart_eviction();  // there is more to choose from
 }
 
@@ -135,7 +157,7 @@ bool KvCache::release_least_pin() {
   if (least == pins_.end()) {
     return false;
   }
-  drop_pin(least, false);
+  drop_pin(least, &PinTotals::released_for_memory);
   return true;
 }
 
