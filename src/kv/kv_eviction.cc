@@ -1,5 +1,6 @@
 // KvCache: what is evicted, and what is pinned for how long.
 #include <algorithm>
+#include <functional>
 #include <utility>
 
 #include "src/kv/eviction_order.h"
@@ -144,20 +145,29 @@ double KvCache::remaining_value(const Pin& pin) const {
   return terms.value_us * left / pin.num_blocks;
 }
 
-// Of those that hold back a block nobody uses. Below an unreferenced block none is referenced, so
-// it is the deepest one that tells.
-bool KvCache::release_least_pin() {
-  auto least = pins_.end();
-  for (auto it = pins_.begin(); it != pins_.end(); ++it) {
-    if (pool_.state(it->second.deepest) == BlockState::kPinned &&
-        (least == pins_.end() || remaining_value(it->second) < remaining_value(least->second))) {
-      least = it;
+// Those that hold back a block nobody uses. Below an unreferenced block none is referenced, so it
+// is the deepest one that tells.
+void KvCache::rank_pins() {
+  ranked_pins_.clear();
+  for (const auto& [id, pin] : pins_) {
+    if (pool_.state(pin.deepest) == BlockState::kPinned) {
+      ranked_pins_.emplace_back(remaining_value(pin), id);
     }
   }
-  if (least == pins_.end()) {
+  std::make_heap(ranked_pins_.begin(), ranked_pins_.end(), std::greater<>());
+  pins_are_ranked_ = true;
+}
+
+bool KvCache::release_least_pin() {
+  if (!pins_are_ranked_) {
+    rank_pins();
+  }
+  if (ranked_pins_.empty()) {
     return false;
   }
-  drop_pin(least, &PinTotals::released_for_memory);
+  std::pop_heap(ranked_pins_.begin(), ranked_pins_.end(), std::greater<>());
+  drop_pin(pins_.find(ranked_pins_.back().second), &PinTotals::released_for_memory);
+  ranked_pins_.pop_back();
   return true;
 }
 

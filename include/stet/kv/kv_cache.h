@@ -200,6 +200,7 @@ class KvCache {
   void evict_one();
   void drop_pin(PinMap::iterator pin, uint64_t PinTotals::*why);
   bool release_least_pin();
+  void rank_pins();
   double remaining_value(const Pin& pin) const;  // us per block
   Status check_cached() const;
   void announce(Entry& e);
@@ -222,6 +223,11 @@ class KvCache {
   std::unordered_map<uint64_t, uint32_t> computing_;
   PinMap pins_;
   std::set<std::pair<uint64_t, PinId>> pins_by_expiry_;
+  // Of the commit that evicts: the pins it may release, a heap, the least first. Within a commit no
+  // value falls, and once its hits are referenced no block becomes evictable, so one look at all
+  // pins serves all that it releases.
+  std::vector<std::pair<double, PinId>> ranked_pins_;
+  bool pins_are_ranked_ = false;
   PinTotals pin_totals_;
   uint64_t last_pin_ = 0;
   uint64_t now_us_ = 0;           // as expire_pins or pin said last
