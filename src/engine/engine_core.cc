@@ -396,13 +396,14 @@ void EngineCore::requeue_preempted() {
   }
 }
 
-void EngineCore::start_first(RequestState& state, uint32_t first_pos, uint64_t now) {
+void EngineCore::start_first(const Sequence& s, uint64_t now) {
+  RequestState& state = *s.owner;
   state.times.first_scheduled_us = now;
-  state.cached_prompt_tokens = std::min(first_pos, state.prompt_len);
+  state.cached_prompt_tokens = std::min(s.num_computed_tokens, state.prompt_len);
   totals_.prompt_tokens += state.prompt_len;
   totals_.cached_prompt_tokens += state.cached_prompt_tokens;
   give_slot_back(state, now);
-  kv_->unpin(programs_.take_pin(state.program));  // it holds the blocks that were kept for it
+  kv_->hand_over(programs_.take_pin(state.program), s.id);
   mean_queue_us_ +=
       kQueueTimeWeight * (static_cast<double>(now - state.times.submitted_us) - mean_queue_us_);
   metrics_.on_first_scheduled(state);
@@ -449,7 +450,7 @@ void EngineCore::start_admitted(uint64_t now) {
     s.num_computed_tokens = plan_.scheduled[first + i].first_pos;
     running_.insert(std::upper_bound(running_.begin(), running_.end(), &s, OlderThan{}), &s);
     if (state.holds_queue_slot) {
-      start_first(state, s.num_computed_tokens, now);
+      start_first(s, now);
     }
     const auto prompt_end = s.token_ids.begin() + state.prompt_len;
     batch_.new_sequences.push_back({.seq = s.id,

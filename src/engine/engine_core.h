@@ -121,7 +121,7 @@ class EngineCore {
   bool needs_flush() const;
   void flush_ops();
   void start_admitted(uint64_t now);
-  void start_first(RequestState& state, uint32_t first_pos, uint64_t now);
+  void start_first(const Sequence& s, uint64_t now);
   struct Charge {
     sched::ClientId client;
     double prefill_token_equivalents = 0.0;

@@ -47,6 +47,15 @@ constexpr double kErrorQuantiles[] = {0.5, 0.9, 0.99};
 constexpr const char* kErrorQuantileNames[] = {"0.5", "0.9", "0.99"};
 constexpr const char* kCoefficientNames[] = {"a", "w", "c", "r", "q"};
 
+struct PinEnd {
+  const char* reason;
+  uint64_t kv::PinTotals::*total;
+};
+constexpr PinEnd kPinEnds[] = {{"followup", &kv::PinTotals::handed_over},
+                               {"expired", &kv::PinTotals::expired},
+                               {"memory", &kv::PinTotals::released_for_memory},
+                               {"not_needed", &kv::PinTotals::unpinned}};
+
 double seconds(uint64_t us) {
   return static_cast<double>(us) * 1e-6;
 }
@@ -204,6 +213,7 @@ void EngineMetrics::make_cache(obs::Metrics* r, const obs::Labels& labels,
   kv_map_seconds_ = r->counter("stet_kv_map_seconds_total", "time in these calls", labels);
   kv_fallbacks_ = r->counter("stet_kv_paged_fallbacks_total",
                              "sequences that became paged for want of a map", labels);
+  make_pins(r, labels);
   prefix_lookup_tokens_ = {
       r->counter("stet_prefix_lookup_tokens_total", "prompt tokens looked up", labels),
       r->counter("vllm:prefix_cache_queries_total", "prompt tokens looked up", labels)};
@@ -215,6 +225,39 @@ void EngineMetrics::make_cache(obs::Metrics* r, const obs::Labels& labels,
   config["enable_prefix_caching"] = kv.prefix_cache() ? "True" : "False";
   config["cache_dtype"] = options.cache_dtype;
   r->gauge("vllm:cache_config_info", "configuration of the KV cache, always 1", config).set(1.0);
+}
+
+void EngineMetrics::make_pins(obs::Metrics* r, const obs::Labels& labels) {
+  pins_ = r->gauge("stet_kv_pins", "contexts that are kept for an expected follow-up", labels);
+  pins_placed_ = r->counter("stet_kv_pins_placed_total", "contexts that were kept", labels);
+  for (size_t i = 0; i < pins_ended_.size(); ++i) {
+    pins_ended_[i] = r->counter("stet_kv_pins_ended_total", "pins by why they ended",
+                                with(labels, "reason", kPinEnds[i].reason));
+  }
+  pin_blocks_placed_ = r->counter("stet_kv_pin_blocks_placed_total",
+                                  "blocks of the contexts that were kept", labels);
+  pin_blocks_taken_over_ = r->counter("stet_kv_pin_blocks_hit_total",
+                                      "blocks that were still kept when the follow-up that reuses "
+                                      "them started",
+                                      labels);
+}
+
+void EngineMetrics::set_pins(const kv::KvCache& kv) {
+  const kv::PinTotals& now = kv.pin_totals();
+  const auto add = [&](obs::Counter* counter, uint64_t kv::PinTotals::*total) {
+    counter->add(static_cast<double>(now.*total - last_pins_.*total));
+  };
+  pins_.set(kv.num_pins());
+  if (now == last_pins_) {
+    return;
+  }
+  add(&pins_placed_, &kv::PinTotals::placed);
+  for (size_t i = 0; i < pins_ended_.size(); ++i) {
+    add(&pins_ended_[i], kPinEnds[i].total);
+  }
+  add(&pin_blocks_placed_, &kv::PinTotals::blocks_placed);
+  add(&pin_blocks_taken_over_, &kv::PinTotals::blocks_taken_over);
+  last_pins_ = now;
 }
 
 void EngineMetrics::on_submission(const Submission& submission, bool by_tokens) {
@@ -309,8 +352,10 @@ void EngineMetrics::on_step_model(const sched::StepTimeModel& model) {
   }
 }
 
-void EngineMetrics::set_state(const EngineStats& stats, const kv::BlockCounts& blocks,
+void EngineMetrics::set_state(const EngineStats& stats, const kv::KvCache& kv,
                               const executor::KvMemoryStats& memory) {
+  const kv::BlockCounts& blocks = kv.counts();
+  set_pins(kv);
   kv_aliased_.set(static_cast<double>(memory.aliased_blocks));
   kv_maps_.set(static_cast<double>(memory.num_maps));
   kv_map_calls_.add(static_cast<double>(memory.map_calls - last_memory_.map_calls));

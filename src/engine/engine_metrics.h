@@ -54,7 +54,7 @@ class EngineMetrics {
   void on_step_model(const sched::StepTimeModel& model);
   void on_targets(bool met) { targets_[met ? 1 : 0].add(); }
   // Gauges, once per step.
-  void set_state(const EngineStats& stats, const kv::BlockCounts& blocks,
+  void set_state(const EngineStats& stats, const kv::KvCache& kv,
                  const executor::KvMemoryStats& memory);
 
  private:
@@ -62,6 +62,8 @@ class EngineMetrics {
   void make_latencies(obs::Metrics* r, const obs::Labels& labels);
   void make_steps(obs::Metrics* r, const obs::Labels& labels);
   void make_sizes(obs::Metrics* r, const obs::Labels& labels, uint32_t max_model_len);
+  void make_pins(obs::Metrics* r, const obs::Labels& labels);
+  void set_pins(const kv::KvCache& kv);
   void make_cache(obs::Metrics* r, const obs::Labels& labels, const EngineOptions& options,
                   const kv::KvCache& kv);
 
@@ -80,7 +82,11 @@ class EngineMetrics {
   obs::Gauge kv_aliased_, kv_maps_;
   obs::Counter kv_map_calls_, kv_map_seconds_, kv_fallbacks_;
   executor::KvMemoryStats last_memory_;  // counters as of the last step
-  std::array<obs::Counter, 2> targets_;  // missed, met
+  obs::Gauge pins_;
+  obs::Counter pins_placed_, pin_blocks_placed_, pin_blocks_taken_over_;
+  std::array<obs::Counter, 4> pins_ended_;  // by kPinEnds
+  kv::PinTotals last_pins_;                 // as of the last step
+  std::array<obs::Counter, 2> targets_;     // missed, met
   obs::Gauge step_budget_, forecast_peak_;
   obs::Counter budget_at_floor_;
   std::array<obs::Gauge, 3> step_error_;  // quantiles

@@ -207,7 +207,7 @@ void EngineCore::publish_stats(uint64_t now) {
   totals_.num_blocks_free = blocks.free;
   totals_.block_tokens = kv_->block_tokens();
   totals_.last_step_end_us = now;
-  metrics_.set_state(totals_, blocks, backend_->kv_stats());
+  metrics_.set_state(totals_, *kv_, backend_->kv_stats());
   std::lock_guard lock(stats_mutex_);
   snapshot_ = totals_;
 }

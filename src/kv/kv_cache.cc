@@ -380,6 +380,11 @@ Status KvCache::check_integrity() const {
 
 // Pool, prefix index, eviction order and pins agree.
 Status KvCache::check_cached() const {
+  if (pin_totals_.placed != pins_.size() + pin_totals_.ended()) {
+    return internal_error("pins are lost: " + std::to_string(pin_totals_.placed) + " placed, " +
+                          std::to_string(pins_.size()) + " held, " +
+                          std::to_string(pin_totals_.ended()) + " ended");
+  }
   std::vector<uint32_t> pins(options_.num_blocks, 0);
   for (const auto& [id, pin] : pins_) {
     BlockId block = pin.deepest;

@@ -112,6 +112,7 @@ bool KvCache::commit(const StepPlan& plan, StepBatch* batch) {
     }
     flush_pending_ops(batch);
     restart_eviction();
+    pins_are_ranked_ = false;
     // Hits are referenced before anything is evicted.
     for (const ScheduledSeq& s : plan.scheduled) {
       Entry& e = entry(s.seq);

@@ -1,5 +1,6 @@
 // KvCache: what is evicted, and what is pinned for how long.
 #include <algorithm>
+#include <functional>
 #include <utility>
 
 #include "src/kv/eviction_order.h"
@@ -80,20 +81,40 @@ PinId KvCache::pin(SeqId seq, const PinTerms& terms) {
   const PinId id{++last_pin_};
   pins_.emplace(id, Pin{e.table[e.num_published - 1], e.num_published, terms});
   pins_by_expiry_.emplace(terms.until_us, id);
+  ++pin_totals_.placed;
+  pin_totals_.blocks_placed += e.num_published;
   return id;
 }
 
 void KvCache::unpin(PinId pin) {
   const auto it = pins_.find(pin);
   if (it != pins_.end()) {
-    drop_pin(it, false);
+    drop_pin(it, &PinTotals::unpinned);
   }
+}
+
+// A block has one parent: from the deepest one that both hold on, they hold the same.
+void KvCache::hand_over(PinId pin, SeqId follow_up) {
+  const auto it = pins_.find(pin);
+  if (it == pins_.end()) {
+    return;
+  }
+  const std::vector<BlockId>& table = entry(follow_up).table;
+  BlockId block = it->second.deepest;
+  uint32_t num_taken_over = it->second.num_blocks;
+  for (; num_taken_over > 0; --num_taken_over, block = index_.parent(block)) {
+    if (num_taken_over <= table.size() && table[num_taken_over - 1] == block) {
+      break;
+    }
+  }
+  pin_totals_.blocks_taken_over += num_taken_over;
+  drop_pin(it, &PinTotals::handed_over);
 }
 
 void KvCache::expire_pins(uint64_t now_us) {
   now_us_ = std::max(now_us_, now_us);
   while (!pins_by_expiry_.empty() && pins_by_expiry_.begin()->first <= now_us_) {
-    drop_pin(pins_.find(pins_by_expiry_.begin()->second), true);
+    drop_pin(pins_.find(pins_by_expiry_.begin()->second), &PinTotals::expired);
   }
 }
 
@@ -101,7 +122,8 @@ uint64_t KvCache::next_pin_expiry_us() const {
   return pins_by_expiry_.empty() ? UINT64_MAX : pins_by_expiry_.begin()->first;
 }
 
-void KvCache::drop_pin(PinMap::iterator pin, bool expired) {
+void KvCache::drop_pin(PinMap::iterator pin, uint64_t PinTotals::*why) {
+  const bool expired = why == &PinTotals::expired;
   BlockId block = pin->second.deepest;
   for (uint32_t i = 0; i < pin->second.num_blocks; ++i, block = index_.parent(block)) {
     pool_.remove_pin(block);
@@ -112,6 +134,7 @@ void KvCache::drop_pin(PinMap::iterator pin, bool expired) {
   }
   pins_by_expiry_.erase({pin->second.terms.until_us, pin->first});
   pins_.erase(pin);
+  ++(pin_totals_.*why);
   restart_eviction();  // there is more to choose from
 }
 
@@ -122,20 +145,29 @@ double KvCache::remaining_value(const Pin& pin) const {
   return terms.value_us * left / pin.num_blocks;
 }
 
-// Of those that hold back a block nobody uses. Below an unreferenced block none is referenced, so
-// it is the deepest one that tells.
-bool KvCache::release_least_pin() {
-  auto least = pins_.end();
-  for (auto it = pins_.begin(); it != pins_.end(); ++it) {
-    if (pool_.state(it->second.deepest) == BlockState::kPinned &&
-        (least == pins_.end() || remaining_value(it->second) < remaining_value(least->second))) {
-      least = it;
+// Those that hold back a block nobody uses. Below an unreferenced block none is referenced, so it
+// is the deepest one that tells.
+void KvCache::rank_pins() {
+  ranked_pins_.clear();
+  for (const auto& [id, pin] : pins_) {
+    if (pool_.state(pin.deepest) == BlockState::kPinned) {
+      ranked_pins_.emplace_back(remaining_value(pin), id);
     }
   }
-  if (least == pins_.end()) {
+  std::make_heap(ranked_pins_.begin(), ranked_pins_.end(), std::greater<>());
+  pins_are_ranked_ = true;
+}
+
+bool KvCache::release_least_pin() {
+  if (!pins_are_ranked_) {
+    rank_pins();
+  }
+  if (ranked_pins_.empty()) {
     return false;
   }
-  drop_pin(least, false);
+  std::pop_heap(ranked_pins_.begin(), ranked_pins_.end(), std::greater<>());
+  drop_pin(pins_.find(ranked_pins_.back().second), &PinTotals::released_for_memory);
+  ranked_pins_.pop_back();
   return true;
 }
 

@@ -17,6 +17,13 @@ struct GenCommand {
   int run() const;  // CSV on standard output
 };
 
+struct GenAgentsCommand {
+  uint32_t num_programs = 400;
+  double rate = 0.4;  // programs per second
+  uint64_t seed = 1;
+  int run() const;  // CSV on standard output
+};
+
 struct RunCommand {
   std::string trace;
   std::string model = "configs/sim/70b-h200-assumed.json";
@@ -43,6 +50,17 @@ struct OverloadCommand {
   std::string model = "configs/sim/70b-h200-assumed.json";
   uint32_t num_requests = 6000;
   std::vector<double> rates = {1.3, 1.45};
+  int run() const;
+};
+
+// Programs of many turns: with pins, without, and by order of eviction, at several pool sizes.
+struct AgentsCommand {
+  std::string model = "configs/sim/70b-h200-assumed.json";
+  std::string policy = "past_future";
+  uint32_t num_programs = 400;
+  double rate = 0.4;  // programs per second
+  uint32_t num_seeds = 3;
+  std::vector<uint32_t> pools = {98000, 196000, 392000};  // tokens
   int run() const;
 };
 

@@ -108,6 +108,27 @@ void add_overload(CLI::App& app, stet::sim::OverloadCommand* overload) {
       ->check(CLI::PositiveNumber);
 }
 
+void add_agents(CLI::App& app, stet::sim::AgentsCommand* agents) {
+  CLI::App* sub = app.add_subcommand("agents",
+                                     "Programs of many turns (gen agents): job completion time and "
+                                     "prefill tokens saved, with pins "
+                                     "and without, by order of eviction; means over seeds");
+  add_machine(sub, &agents->model);
+  sub->add_option("--policy", agents->policy, "A policy by name")->capture_default_str();
+  sub->add_option("--programs", agents->num_programs, "Of each seed")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  sub->add_option("--rate", agents->rate, "Programs per second in the mean")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  sub->add_option("--seeds", agents->num_seeds, "How many, from 1")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  sub->add_option("--pool", agents->pools, "Tokens of KV; may be repeated")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+}
+
 void add_score(CLI::App& app, stet::sim::ScoreCommand* score) {
   CLI::App* sub = app.add_subcommand("score",
                                      "Forecast peak memory beside the true peak, for every batch "
@@ -149,7 +170,7 @@ void add_experiments(CLI::App& app, stet::sim::ExperimentsCommand* experiments) 
       ->check(CLI::PositiveNumber);
 }
 
-void add_gen(CLI::App& app, stet::sim::GenCommand* gen) {
+void add_gen(CLI::App& app, stet::sim::GenCommand* gen, stet::sim::GenAgentsCommand* agents) {
   CLI::App* sub = app.add_subcommand("gen", "Write a synthetic trace to standard output");
   sub->require_subcommand(1);
   CLI::App* kind = sub->add_subcommand(
@@ -164,6 +185,18 @@ void add_gen(CLI::App& app, stet::sim::GenCommand* gen) {
       ->check(CLI::PositiveNumber);
   kind->add_option("--seed", gen->seed, "Equal seeds give equal traces on every platform")
       ->capture_default_str();
+  CLI::App* of_agents = sub->add_subcommand(
+      "agents",
+      "Programs of many turns with tools in between (src/sim/agents.h says what is assumed); "
+      "replayed by `stet-sim agents`");
+  of_agents->add_option("--programs", agents->num_programs, "How many")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  of_agents->add_option("--rate", agents->rate, "Programs per second in the mean")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  of_agents->add_option("--seed", agents->seed, "Equal seeds give equal traces on every platform")
+      ->capture_default_str();
 }
 
 int run(int argc, char** argv) {
@@ -173,7 +206,8 @@ int run(int argc, char** argv) {
   app.require_subcommand(1);
   stet::sim::GenCommand gen;
   stet::sim::RunCommand replay;
-  add_gen(app, &gen);
+  stet::sim::GenAgentsCommand gen_agents;
+  add_gen(app, &gen, &gen_agents);
   add_run(app, &replay);
   stet::sim::CacheCommand cache;
   add_cache(app, &cache);
@@ -183,9 +217,14 @@ int run(int argc, char** argv) {
   add_score(app, &score);
   stet::sim::ExperimentsCommand experiments;
   add_experiments(app, &experiments);
+  stet::sim::AgentsCommand agents;
+  add_agents(app, &agents);
   CLI11_PARSE(app, argc, argv);
   if (app.got_subcommand("gen")) {
-    return gen.run();
+    return app.get_subcommand("gen")->got_subcommand("agents") ? gen_agents.run() : gen.run();
+  }
+  if (app.got_subcommand("agents")) {
+    return agents.run();
   }
   if (app.got_subcommand("cache")) {
     return cache.run();

@@ -2,8 +2,12 @@
 
 #include <algorithm>
 #include <bit>
+#include <functional>
 #include <memory>
 #include <ostream>
+#include <queue>
+#include <string>
+#include <unordered_map>
 #include <utility>
 
 #include "src/sim/hash_random.h"
@@ -24,6 +28,11 @@ class Replay final : public VirtualTime, public engine::EventSink {
         max_tokens_(options.max_tokens == 0 ? default_max_tokens(trace) : options.max_tokens),
         backend_(machine, trace.requests, options.seed, this) {
     result_.outcomes.resize(trace.requests.size());
+    for (uint64_t index = 0; index < trace.requests.size(); ++index) {
+      if (trace.requests[index].turn.turn <= 1) {
+        due_.emplace(kOriginUs + trace.requests[index].arrival_us, index);
+      }
+    }
     clock_.advance_us(kOriginUs);
   }
 
@@ -37,16 +46,19 @@ class Replay final : public VirtualTime, public engine::EventSink {
   void on_events(std::vector<engine::EngineEvent> events) override;
 
  private:
-  uint64_t arrival_us(uint64_t index) const {
-    return kOriginUs + trace_.requests[index].arrival_us;
-  }
   static uint64_t trace_us(uint64_t at_us) { return at_us - kOriginUs; }
   void advance_to(uint64_t at_us) { clock_.advance_us(at_us - clock_.now_us()); }
   void submit_until(uint64_t at_us);
-  Request request_of(uint64_t index) const;
+  Request request_of(uint64_t index);
+  std::vector<uint32_t> tokens_of(uint64_t index);
+  void say_program(const ProgramTurn& turn, Request* request) const;
+  void refuse(uint64_t index);
+  bool has_next_turn(uint64_t index) const {
+    return trace_.requests[index].turn.program != 0 && !trace_.requests[index].turn.last;
+  }
   void note_plan();
   void take_token(RequestOutcome& outcome);
-  void take_end(RequestOutcome& outcome, const engine::EngineEvent& event);
+  void take_end(uint64_t index, const engine::EngineEvent& event);
 
   const Trace& trace_;
   const ReplayOptions& options_;
@@ -57,7 +69,10 @@ class Replay final : public VirtualTime, public engine::EventSink {
   std::unique_ptr<engine::SteppedEngine> engine_;
   ReplayResult result_;
   std::vector<uint64_t> index_of_;  // [accepted requests] by RequestId - 1: the row of the trace
-  uint64_t num_submitted_ = 0;
+  using Arrival = std::pair<uint64_t, uint64_t>;  // when, on the clock; the row of the trace
+  std::priority_queue<Arrival, std::vector<Arrival>, std::greater<>> due_;
+  // Of programs between their first and last turn: all tokens so far.
+  std::unordered_map<uint32_t, std::vector<uint32_t>> conversations_;
   uint64_t num_ended_ = 0;    // refused ones included
   double used_block_us_ = 0;  // integral of used blocks over time
   uint64_t sink_ns_ = 0;
@@ -79,10 +94,43 @@ Status Replay::start() {
   return {};
 }
 
-Request Replay::request_of(uint64_t index) const {
+std::vector<uint32_t> Replay::tokens_of(uint64_t index) {
+  const TraceRequest& row = trace_.requests[index];
+  if (row.turn.program == 0) {
+    return prompt_of(row, index, options_.seed);
+  }
+  std::vector<uint32_t>& conversation = conversations_[row.turn.program];
+  if (row.turn.turn == 1) {
+    conversation = prompt_of(row, index, options_.seed);
+  } else {
+    TraceRequest added;
+    added.prompt_tokens = row.turn.new_tokens;
+    const std::vector<uint32_t> tokens = prompt_of(added, index, options_.seed);
+    conversation.insert(conversation.end(), tokens.begin(), tokens.end());
+  }
+  STET_CHECK(conversation.size() == row.prompt_tokens, "a turn goes on from the one before");
+  return conversation;
+}
+
+void Replay::say_program(const ProgramTurn& turn, Request* request) const {
+  if (turn.program == 0 || !options_.program_ids) {
+    return;
+  }
+  request->program.program_id = std::to_string(turn.program);
+  request->program.turn = turn.turn;
+  request->program.end_of_program = turn.last;
+  if (options_.expect_followups && !turn.last) {
+    request->program.expects_followup = true;
+    request->program.tool_name = std::to_string(turn.tool);
+    const uint64_t gap_us = trace_.requests[request->sampling.seed + 1].turn.gap_us;
+    request->program.expected_gap_us = options_.expected_gaps ? gap_us : 0;
+  }
+}
+
+Request Replay::request_of(uint64_t index) {
   const TraceRequest& row = trace_.requests[index];
   Request request;
-  request.prompt_token_ids = prompt_of(row, index, options_.seed);
+  request.prompt_token_ids = tokens_of(index);
   request.sampling.seed = index;
   request.sampling.max_tokens = max_tokens_;
   request.sampling.stop_token_ids = {kEndToken};
@@ -93,13 +141,24 @@ Request Replay::request_of(uint64_t index) const {
   if (options_.late_last) {
     request.ttft_target_us = static_cast<uint64_t>(options_.sla.ttft_s * 1e6);
   }
+  say_program(row.turn, &request);
   return request;
 }
 
+// The turns behind it never come.
+void Replay::refuse(uint64_t index) {
+  for (bool more = true; more; ++index) {
+    result_.outcomes[index].refused = true;
+    ++num_ended_;
+    more = has_next_turn(index);
+  }
+}
+
 void Replay::submit_until(uint64_t at_us) {
-  while (num_submitted_ < trace_.requests.size() && arrival_us(num_submitted_) <= at_us) {
-    const uint64_t index = num_submitted_++;
-    advance_to(std::max(clock_.now_us(), arrival_us(index)));
+  while (!due_.empty() && due_.top().first <= at_us) {
+    const auto [arrival_us, index] = due_.top();
+    due_.pop();
+    advance_to(std::max(clock_.now_us(), arrival_us));
     const engine::Submission submission = engine_->submit(request_of(index));
     if (submission.refusal == engine::Refusal::kNone) {
       index_of_.push_back(index);
@@ -107,8 +166,7 @@ void Replay::submit_until(uint64_t at_us) {
       continue;
     }
     STET_CHECK(submission.refusal == engine::Refusal::kNeverFits, "the queue has no bounds here");
-    result_.outcomes[index].refused = true;
-    ++num_ended_;
+    refuse(index);
   }
 }
 
@@ -139,24 +197,34 @@ void Replay::take_token(RequestOutcome& outcome) {
   ++outcome.num_outputs;
 }
 
-void Replay::take_end(RequestOutcome& outcome, const engine::EngineEvent& event) {
+void Replay::take_end(uint64_t index, const engine::EngineEvent& event) {
   STET_CHECK(event.status.ok(), "nothing is cancelled and nothing expires here");
+  RequestOutcome& outcome = result_.outcomes[index];
+  outcome.submitted_us = trace_us(event.times.submitted_us);
   outcome.first_scheduled_us = trace_us(event.times.first_scheduled_us);
   outcome.ended_us = trace_us(event.times.ended_us);
   outcome.num_preemptions = event.num_preemptions;
   outcome.cached_prompt_tokens = event.cached_prompt_tokens;
   ++num_ended_;
+  if (has_next_turn(index)) {
+    due_.emplace(event.times.ended_us + trace_.requests[index + 1].turn.gap_us, index + 1);
+  } else {
+    conversations_.erase(trace_.requests[index].turn.program);
+  }
 }
 
 void Replay::on_events(std::vector<engine::EngineEvent> events) {
   HostTimer timer(&sink_ns_);
   for (const engine::EngineEvent& event : events) {
-    RequestOutcome& outcome = result_.outcomes[index_of_[event.request.v - 1]];
-    for (size_t i = 0; i < event.tokens.size(); ++i) {
-      take_token(outcome);
+    const uint64_t index = index_of_[event.request.v - 1];
+    for (const engine::EngineToken& token : event.tokens) {
+      take_token(result_.outcomes[index]);
+      if (has_next_turn(index)) {
+        conversations_[trace_.requests[index].turn.program].push_back(token.token_id);
+      }
     }
     if (event.kind == engine::EngineEventKind::kRequestEnded) {
-      take_end(outcome, event);
+      take_end(index, event);
     }
   }
 }
@@ -195,14 +263,15 @@ ReplayResult Replay::run() {
       }
       if (computed) {
         note_plan();
-      } else if (num_submitted_ < trace_.requests.size()) {
-        advance_to(std::max(clock_.now_us(), arrival_us(num_submitted_)));
+      } else if (!due_.empty()) {
+        advance_to(std::max(clock_.now_us(), due_.top().first));
       } else {
         STET_CHECK(num_ended_ == trace_.requests.size(), "an engine with work to do has a plan");
       }
     }
   }
   result_.work = backend_.work();
+  result_.pins = engine_->kv().pin_totals();
   result_.end_us = trace_us(clock_.now_us());
   result_.num_preemptions = engine_->stats().preemptions;
   result_.pool_use_mean =
@@ -222,6 +291,13 @@ uint32_t default_max_tokens(const Trace& trace) {
 
 Result<ReplayResult> replay(const Trace& trace, const MachineModel& machine,
                             const ReplayOptions& options) {
+  const bool has_programs = std::any_of(trace.requests.begin(), trace.requests.end(),
+                                        [](const TraceRequest& r) { return r.turn.program != 0; });
+  if (has_programs && options.max_tokens != 0 && options.max_tokens < trace.longest_output()) {
+    return invalid_argument("max_tokens is " + std::to_string(options.max_tokens) +
+                            "; expected at least " + std::to_string(trace.longest_output()) +
+                            ", the longest answer, for the next turn goes on from it");
+  }
   Replay run(trace, machine, options);
   STET_RETURN_IF_ERROR(run.start());
   return run.run();

@@ -2,6 +2,7 @@
 //
 // Events are arrivals and step ends. An arrival within a step is submitted at its own moment (the
 // engine sees it at the step's end, as in production); an idle engine jumps to the next arrival.
+// The next turn of a program arrives its gap after the turn before has ended.
 // The queue bounds and the queue timeout are open: what is judged is how long requests wait, not
 // how many are refused.
 #pragma once
@@ -42,6 +43,10 @@ struct ReplayOptions {
   bool prefix_cache = false;
   bool batch_class = false;  // ServiceClass::kBatch
   kv::Eviction eviction = kv::Eviction::kLru;
+  // What requests that are turns say of it:
+  bool program_ids = true;        // program_id, turn, end_of_program
+  bool expect_followups = false;  // expect_followup with the tool's name: contexts are pinned
+  bool expected_gaps = false;     // ... and with expected_ms, which is the gap that will be
   Sla sla;
   uint64_t seed = 1;                 // of all token ids
   std::ostream* plan_log = nullptr;  // every plan as text
@@ -55,6 +60,7 @@ uint32_t default_max_tokens(const Trace& trace);
 // Times on the trace's clock.
 struct RequestOutcome {
   bool refused = false;  // prompt + max_tokens is more than the pool holds
+  uint64_t submitted_us = 0;
   uint64_t first_scheduled_us = 0, first_token_us = 0, last_token_us = 0, ended_us = 0;
   uint64_t longest_gap_us = 0;
   uint32_t num_outputs = 0, num_preemptions = 0, cached_prompt_tokens = 0;
@@ -64,6 +70,7 @@ struct ReplayResult {
   std::vector<RequestOutcome> outcomes;  // beside Trace::requests
   LogHistogram gaps_us;                  // between any two tokens of a request
   SimWork work;
+  kv::PinTotals pins;
   uint64_t end_us = 0;
   uint64_t num_preemptions = 0;
   double pool_use_mean = 0.0,
@@ -73,7 +80,8 @@ struct ReplayResult {
   double host_s = 0.0;                 // of the whole replay
 };
 
-// `trace` is shaped already. Errors: an unknown policy.
+// `trace` is shaped already. Errors: an unknown policy; max_tokens that cuts an answer which a
+// later turn goes on from.
 Result<ReplayResult> replay(const Trace& trace, const MachineModel& machine,
                             const ReplayOptions& options);
 

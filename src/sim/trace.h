@@ -18,11 +18,24 @@ namespace stet::sim {
 inline constexpr uint32_t kPrefixBlockTokens = 512;
 inline constexpr uint32_t kMaxTraceTokens = 1U << 24;  // of a prompt, or of an output
 
+// A request that is a turn of a program: its prompt begins with the turn before, answer included,
+// and it comes so long after that one's end as the tool took. See agents.h.
+struct ProgramTurn {
+  uint32_t program = 0;  // counted from 1; 0: the request is no turn
+  uint32_t turn = 0;     // of the program, counted from 1
+  bool last = false;
+  uint64_t gap_us = 0;      // from the end of the turn before
+  uint32_t new_tokens = 0;  // of the prompt: those behind the turn before and its answer
+  uint8_t tool = 0;         // that is called when it ends
+  friend bool operator==(const ProgramTurn&, const ProgramTurn&) = default;
+};
+
 struct TraceRequest {
   uint64_t arrival_us = 0;
   uint32_t prompt_tokens = 0;
   uint32_t output_tokens = 0;
   std::vector<uint64_t> prefix_ids{};  // [ceil(prompt_tokens / 512)]; empty: shares with nobody
+  ProgramTurn turn{};                  // the turns of a program stand together, in their order
   friend bool operator==(const TraceRequest&, const TraceRequest&) = default;
 };
 

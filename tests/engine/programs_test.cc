@@ -1,6 +1,7 @@
 // Programs: what is kept for a follow-up while others need memory, and the order of turns.
 #include <gtest/gtest.h>
 
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -121,6 +122,77 @@ TEST(Programs, TheLastTurnReleasesWhatWasKept) {
   h.core->submit(last);
   h.run();
   EXPECT_EQ(h.core->kv().num_pins(), 0u);
+}
+
+// ---- metrics
+
+double pin_metric(const CoreHarness& h, const std::string& series) {
+  const std::string text = h.metrics.serialise();
+  const std::string name = "\nstet_kv_pin" + series;
+  const size_t at = text.find(name);
+  return at == std::string::npos ? -1.0 : std::stod(text.substr(at + name.size() + 1));
+}
+std::string of_pins(const std::string& what, const std::string& reason = "") {
+  return what + "{engine=\"0\",model_name=\"default\"" +
+         (reason.empty() ? "}" : ",reason=\"" + reason + "\"}");
+}
+std::map<std::string, double> pin_ends(const CoreHarness& h) {
+  std::map<std::string, double> ends;
+  for (const char* reason : {"followup", "expired", "memory", "not_needed"}) {
+    const double n = pin_metric(h, of_pins("s_ended_total", reason));
+    if (n != 0.0) {
+      ends[reason] = n;
+    }
+  }
+  return ends;
+}
+using Ends = std::map<std::string, double>;
+
+TEST(PinMetrics, SayWhatBecameOfEachKeptContext) {
+  CoreHarness h({}, small_fake(nullptr));
+  EXPECT_EQ(pin_ends(h), Ends{}) << "all series are there from the start";
+  const Request turn = first_turn(expecting("p"));
+  const RequestId a = h.core->submit(turn).id;
+  h.run();
+  EXPECT_EQ(pin_metric(h, of_pins("s")), 1.0);
+  EXPECT_EQ(pin_metric(h, of_pins("s_placed_total")), 1.0);
+  EXPECT_EQ(pin_metric(h, of_pins("_blocks_placed_total")), 3.0);
+  h.core->submit(followup(h, a, turn, expecting("p")));
+  h.run();
+  EXPECT_EQ(pin_ends(h), (Ends{{"followup", 1.0}}));
+  EXPECT_EQ(pin_metric(h, of_pins("_blocks_hit_total")), 3.0);
+  EXPECT_EQ(pin_metric(h, of_pins("s")), 1.0) << "of the second turn";
+  h.clock.advance_us(60 * kSecond);
+  h.core->step();
+  EXPECT_EQ(pin_ends(h), (Ends{{"followup", 1.0}, {"expired", 1.0}}));
+  EXPECT_EQ(pin_metric(h, of_pins("s")), 0.0);
+}
+
+TEST(PinMetrics, AFollowUpWithAnotherPromptEndsAPinAndHitsNothing) {
+  CoreHarness h({}, small_fake(nullptr));
+  h.core->submit(first_turn(expecting("p")));
+  h.run();
+  Request next = make_request(200, 5, 9);
+  next.program = {.program_id = "p"};
+  h.core->submit(next);
+  h.run();
+  EXPECT_EQ(pin_ends(h), (Ends{{"followup", 1.0}}));
+  EXPECT_EQ(pin_metric(h, of_pins("_blocks_hit_total")), 0.0);
+}
+
+TEST(PinMetrics, TellMemoryFromAProgramThatEnded) {
+  CoreHarness h({.policy = "aggressive"}, small_fake(nullptr));
+  h.core->submit(first_turn(expecting("p")));
+  h.run();
+  h.core->submit(make_request(500, 10, 7));
+  h.core->submit(make_request(400, 10, 8));
+  h.run();
+  EXPECT_EQ(pin_ends(h), (Ends{{"memory", 1.0}}));
+  // Two branches of one program: only the later one's context is kept.
+  h.core->submit(first_turn(expecting("q"), 2));
+  h.core->submit(first_turn(expecting("q"), 3));
+  h.run();
+  EXPECT_EQ(pin_ends(h), (Ends{{"memory", 1.0}, {"not_needed", 1.0}}));
 }
 
 uint32_t pins_after(CoreHarness* h, uint64_t time_us, const ProgramHints& hints) {

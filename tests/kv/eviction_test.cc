@@ -47,6 +47,7 @@ class Walk {
     return "";
   }
   uint64_t num_evicted() const { return num_evicted_; }
+  const PinTotals& pin_totals() const { return model_.totals; }
 
  private:
   struct Seq {
@@ -174,7 +175,7 @@ class Walk {
         difference_ = "a pin was refused, or given for nothing";
       }
       if (expected) {
-        model_.pins[pin.v] = {model_.prefix(prompt, full), terms};
+        model_.pin(pin.v, model_.prefix(prompt, full), terms);
       }
     }
     model_.end(it->first, prompt);
@@ -183,9 +184,20 @@ class Walk {
   }
 
   void unpin() {
-    const PinId pin{below(last_seq_ + 2)};  // often one that is gone
-    kv_.unpin(pin);
-    model_.pins.erase(pin.v);
+    PinId pin{below(last_seq_ + 2)};  // often one that is gone
+    if (running_.empty() || below(3) == 0) {
+      kv_.unpin(pin);
+      return model_.unpin(pin.v);
+    }
+    if (!model_.pins.empty() && below(4) != 0) {
+      auto held = model_.pins.begin();
+      std::advance(held, below(model_.pins.size()));
+      pin = PinId{held->first};
+    }
+    auto follow_up = running_.begin();
+    std::advance(follow_up, below(running_.size()));
+    kv_.hand_over(pin, SeqId{follow_up->first});
+    model_.hand_over(pin.v, follow_up->second.prompt);
   }
 
   void move_clock() {
@@ -214,6 +226,9 @@ class Walk {
     }
     if (kv_.num_pins() != model_.pins.size()) {
       return "pins are miscounted";
+    }
+    if (kv_.pin_totals() != model_.totals) {
+      return "what became of pins is miscounted";
     }
     // As many blocks are cached as the model says, so these are all.
     for (const auto& [prefix, node] : model_.nodes) {
@@ -256,13 +271,19 @@ std::string first_difference(Eviction eviction, Eviction believed, Flaw flaw) {
 class EvictionTest : public testing::TestWithParam<Eviction> {};
 
 TEST_P(EvictionTest, EvictsWhatTheModelEvicts) {
-  uint64_t evicted = 0;
+  uint64_t evicted = 0, expired = 0, for_memory = 0, partly = 0;
   for (uint64_t seed = 0; seed < kNumWalks; ++seed) {
     Walk walk(seed, GetParam(), GetParam());
     ASSERT_EQ(walk.run(kNumOperations), "") << "seed " << seed;
     evicted += walk.num_evicted();
+    expired += walk.pin_totals().expired;
+    for_memory += walk.pin_totals().released_for_memory;
+    partly += walk.pin_totals().blocks_taken_over;
   }
   EXPECT_GT(evicted, 300u);
+  EXPECT_GT(expired, 30u);
+  EXPECT_GT(for_memory, 30u);
+  EXPECT_GT(partly, 30u);
 }
 
 // The control: a model of any other order disagrees somewhere.
@@ -276,7 +297,7 @@ TEST_P(EvictionTest, AnotherOrderIsToldApart) {
 
 TEST_P(EvictionTest, WrongPinsAreToldApart) {
   for (const Flaw flaw : {Flaw::kPinsForgotten, Flaw::kPinsNeverWeaken, Flaw::kWholePinValue,
-                          Flaw::kExpiryForgotten}) {
+                          Flaw::kExpiryForgotten, Flaw::kEndsConfused, Flaw::kAllTakenOver}) {
     EXPECT_NE(first_difference(GetParam(), GetParam(), flaw), "") << static_cast<int>(flaw);
   }
 }

@@ -366,6 +366,29 @@ TEST_F(KvCacheTest, AFollowUpTakesThePinnedBlocksAndTheyStayPinned) {
   EXPECT_EQ(kv_->counts(), (BlockCounts{.free = 4, .cached = 2}));
 }
 
+TEST_F(KvCacheTest, WhatAFollowUpTakesOverIsWhatItReuses) {
+  make(12);
+  Tokens other = tokens(33, 1);
+  other[20] ^= 1;  // goes on elsewhere in the third block
+  const PinId whole = end_pinned(SeqId{1}, tokens(32, 1), 100, 1.0);
+  prefill(SeqId{2}, tokens(33, 1));
+  kv_->hand_over(whole, SeqId{2});
+  kv_->hand_over(whole, SeqId{2});  // is gone
+  EXPECT_EQ(kv_->pin_totals(),
+            (PinTotals{.placed = 1, .handed_over = 1, .blocks_placed = 4, .blocks_taken_over = 4}));
+  const PinId partly = end_pinned(SeqId{3}, tokens(32, 1), 100, 1.0);
+  prefill(SeqId{4}, other);
+  kv_->hand_over(partly, SeqId{4});
+  EXPECT_EQ(kv_->pin_totals().blocks_taken_over, 6u);
+  const PinId nothing = end_pinned(SeqId{5}, tokens(32, 1), 100, 1.0);
+  prefill(SeqId{6}, tokens(5, 9));
+  kv_->hand_over(nothing, SeqId{6});
+  EXPECT_EQ(kv_->pin_totals().blocks_taken_over, 6u);
+  EXPECT_EQ(kv_->pin_totals().handed_over, 3u);
+  EXPECT_EQ(kv_->pin_totals().blocks_placed, 12u);
+  EXPECT_EQ(kv_->num_pins(), 0u);
+}
+
 TEST_F(KvCacheTest, WithNothingToKeepThereIsNoPin) {
   make(4);
   EXPECT_EQ(end_pinned(SeqId{1}, tokens(7), 100, 1.0), PinId{}) << "no full block";

@@ -24,6 +24,8 @@ enum class Flaw : uint8_t {
   kPinsNeverWeaken,  // the value of a pin does not fall over its time
   kWholePinValue,    // pins are compared by their value, whatever they hold
   kExpiryForgotten,  // pins hold for ever
+  kEndsConfused,     // a pin that gave way to others counts as expired
+  kAllTakenOver,     // a follow-up counts as reusing all that was kept
 };
 
 class NaiveCache {
@@ -46,7 +48,8 @@ class NaiveCache {
 
   std::map<Tokens, Node> nodes;
   std::map<uint64_t, NaivePin> pins;  // by PinId
-  std::vector<Tokens> queue;          // prompts of waiting sequences, the next one first
+  PinTotals totals;
+  std::vector<Tokens> queue;  // prompts of waiting sequences, the next one first
   RecomputeCost cost;
 
   // Whole blocks of the prompt, at least one position short of it.
@@ -99,6 +102,26 @@ class NaiveCache {
     }
     num_private_ -= prompt.size() % block_tokens_ != 0 ? 1 : 0;
   }
+  void pin(uint64_t id, const Tokens& kept, const PinTerms& terms) {
+    pins[id] = {kept, terms};
+    ++totals.placed;
+    totals.blocks_placed += kept.size() / block_tokens_;
+  }
+  void unpin(uint64_t id) { totals.unpinned += pins.erase(id); }
+  // The follow-up runs: it holds all full blocks of its prompt.
+  void hand_over(uint64_t id, const Tokens& follow_up) {
+    const auto it = pins.find(id);
+    if (it == pins.end()) {
+      return;
+    }
+    const Tokens& kept = it->second.prefix;
+    for (uint32_t n = 1; n <= kept.size() / block_tokens_; ++n) {
+      const bool held = starts(follow_up, prefix(kept, n));
+      totals.blocks_taken_over += held || flaw_ == Flaw::kAllTakenOver ? 1 : 0;
+    }
+    ++totals.handed_over;
+    pins.erase(it);
+  }
   void set_now(uint64_t now_us) {
     now_us_ = now_us;
     for (auto it = pins.begin(); it != pins.end() && flaw_ != Flaw::kExpiryForgotten;) {
@@ -106,6 +129,7 @@ class NaiveCache {
       if (pin->second.terms.until_us <= now_us) {
         const Tokens pinned = pin->second.prefix;
         pins.erase(pin);
+        ++totals.expired;
         for (auto& [tokens, node] : nodes) {
           node.pin_expired |= node.holders.empty() && !is_pinned(tokens) && starts(pinned, tokens);
         }
@@ -212,6 +236,7 @@ class NaiveCache {
         }
       }
       pins.erase(weakest);
+      ++(flaw_ == Flaw::kEndsConfused ? totals.expired : totals.released_for_memory);
     }
   }
 

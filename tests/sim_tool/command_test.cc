@@ -59,6 +59,8 @@ TEST_F(Command, HelpNamesEveryFlag) {
   const std::vector<std::pair<std::string, std::vector<const char*>>> commands = {
       {"", {"gen", "run", "score", "experiments"}},
       {"gen long-output", {"--requests", "--rate", "--seed"}},
+      {"gen agents", {"--programs", "--rate", "--seed"}},
+      {"agents", {"--model", "--policy", "--programs", "--rate", "--seeds", "--pool"}},
       {"run",
        {"trace", "--rate", "--requests", "--model", "--policy", "--max-tokens", "--ttft", "--gap",
         "--true-lengths", "--late-last", "--prefix-cache", "--seed", "--batch", "--json",
@@ -89,6 +91,18 @@ TEST_F(Command, GeneratesAndRunsEveryPolicy) {
     EXPECT_THAT(read(file("plans.txt")), HasSubstr("policy " + name + "\n"));
   }
   EXPECT_THAT(ended.text, HasSubstr("requests/s of wall time"));
+}
+
+TEST_F(Command, AgentsComparesPinsAtEveryPoolSize) {
+  EXPECT_THAT(run("gen agents --programs 2").text, HasSubstr("\n2,1,"));
+  const Ended ended = run("agents --programs 6 --seeds 1 --pool 60000 --pool 90000" + model());
+  ASSERT_EQ(ended.code, 0) << ended.text;
+  for (const char* part : {"Pool of 60000 tokens", "Pool of 90000 tokens", "| by request, lru | ",
+                           "| by program, lru, pins | ", "| by program, future, pins | "}) {
+    EXPECT_THAT(ended.text, HasSubstr(part));
+  }
+  EXPECT_THAT(run("agents --programs 2 --seeds 1 --policy none" + model()).text,
+              HasSubstr("policy 'none' does not exist"));
 }
 
 TEST_F(Command, ErrorsGoToStandardErrorWithACode) {

@@ -58,6 +58,19 @@ struct PinTerms {
   double value_us = 0.0;  // expected saving: P(a follow-up comes in time) x what it saves
 };
 
+// What became of all pins so far: placed = held now + the four ends.
+struct PinTotals {
+  uint64_t placed = 0;
+  uint64_t handed_over = 0;          // the follow-up came
+  uint64_t expired = 0;              // it did not come in time
+  uint64_t released_for_memory = 0;  // nothing but pinned blocks was left to evict
+  uint64_t unpinned = 0;             // it will not come
+  uint64_t blocks_placed = 0;        // of all that were placed, shared ones once per pin
+  uint64_t blocks_taken_over = 0;    // ... and were held by the follow-up when it came
+  uint64_t ended() const { return handed_over + expired + released_for_memory + unpinned; }
+  friend bool operator==(const PinTotals&, const PinTotals&) = default;
+};
+
 class EvictionOrder;
 class WaitingUses;
 
@@ -110,12 +123,15 @@ class KvCache {
   // They count as available all the while. PinId{} (and nothing happens) when nothing of the
   // sequence is published, or the terms end before they begin or are worth nothing. O(blocks).
   PinId pin(SeqId seq, const PinTerms& terms);
-  // The follow-up holds its blocks, or will not come. Nothing happens when the pin is gone already.
+  // The follow-up will not come. Nothing happens when the pin is gone already, here and below.
   void unpin(PinId pin);
+  // The follow-up has its table: what it reuses, it holds. O(blocks).
+  void hand_over(PinId pin, SeqId follow_up);
   // Once per step, before commit: pins end, and lose value, by this clock. O(1) when none is due.
   void expire_pins(uint64_t now_us);
   uint64_t next_pin_expiry_us() const;  // UINT64_MAX = no pins
   uint32_t num_pins() const { return static_cast<uint32_t>(pins_.size()); }
+  const PinTotals& pin_totals() const { return pin_totals_; }
 
   // For kCost and kTail; small changes are ignored, others cost O(blocks). Until the first call
   // computing a block again counts as equally dear for all of them.
@@ -182,8 +198,9 @@ class KvCache {
   void restart_eviction() { uses_evicted_ = false; }
   BlockId first_to_evict();
   void evict_one();
-  void drop_pin(PinMap::iterator pin, bool expired);
+  void drop_pin(PinMap::iterator pin, uint64_t PinTotals::*why);
   bool release_least_pin();
+  void rank_pins();
   double remaining_value(const Pin& pin) const;  // us per block
   Status check_cached() const;
   void announce(Entry& e);
@@ -206,6 +223,12 @@ class KvCache {
   std::unordered_map<uint64_t, uint32_t> computing_;
   PinMap pins_;
   std::set<std::pair<uint64_t, PinId>> pins_by_expiry_;
+  // Of the commit that evicts: the pins it may release, a heap, the least first. Within a commit no
+  // value falls, and once its hits are referenced no block becomes evictable, so one look at all
+  // pins serves all that it releases.
+  std::vector<std::pair<double, PinId>> ranked_pins_;
+  bool pins_are_ranked_ = false;
+  PinTotals pin_totals_;
   uint64_t last_pin_ = 0;
   uint64_t now_us_ = 0;           // as expire_pins or pin said last
   std::vector<Range> in_flight_;  // steps ascend; at most two of them
