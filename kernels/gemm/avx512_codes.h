@@ -82,10 +82,8 @@ STET_INLINE __m512i scaled_codes_of(const std::byte* p, __m512i table) {
   return _mm512_shuffle_epi8(table, place);
 }
 
-// Factors of d of 16 columns and half a group, as floats.
-STET_INLINE __m512 signed_factors(const std::byte* p) {
-  return _mm512_cvtepi32_ps(
-      _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+STET_INLINE __m512i signed_bytes16(const std::byte* p) {
+  return _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
 }
 
 // d_g and |m_g| of 16 columns; the K types' minimum is subtracted.

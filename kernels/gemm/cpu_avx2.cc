@@ -6,9 +6,7 @@
 // what is summed in 16 bits must be widened before it overflows. |q| <= 127 (C3).
 //   4-bit codes  15 * 127 * 2 = 3,810 a pair, 30,480 the 8 steps of a group
 //   5-bit codes  31 * 127 * 2 = 7,874 a pair, 31,496 the 4 steps of half a group
-//   Q6_K         |code - 32| * sign(q, code - 32): 32 * 127 * 2 = 8,128 a pair, 32,512 half a
-//   group,
-//                where the factor changes anyway
+//   6-bit codes  63 * 127 * 2 = 16,002 a pair, 32,004 two steps
 //   Q8_0         |w| * sign(q, w): 128 * 127 * 2 = 32,512, a pair at a time; IQ4_NL the same with
 //                the values of its table
 //   Q2_K, Q3_K   7 * 127 * 2 = 1,778 a pair, but the factor changes after half a group
@@ -84,7 +82,7 @@ STET_INLINE __m256i codes_of(const std::byte* p) {
     code = _mm256_or_si256(
         code, plane_of<kHigh, kStep, static_cast<int>(low_bits(kType))>(p + code_bytes(kType)));
   }
-  return kType == WeightType::kQ6_K ? _mm256_sub_epi8(code, _mm256_set1_epi8(32)) : code;
+  return code;
 }
 
 // Sums in 16 bits of kRows rows x 16 columns over four k. group: at the columns' first byte.
@@ -101,8 +99,7 @@ STET_INLINE void add_step(const std::byte* group, const int8_t* const (&q)[kRows
     const __m256i x = broadcast4(q[r] + kStep * 4);
 #pragma GCC unroll 2
     for (uint32_t j = 0; j < kVecs; ++j) {
-      c[r][j] = add16(c[r][j], kType == WeightType::kQ6_K ? signed_products(w[j], x)
-                                                          : _mm256_maddubs_epi16(w[j], x));
+      c[r][j] = add16(c[r][j], _mm256_maddubs_epi16(w[j], x));
     }
   }
 }
@@ -202,6 +199,10 @@ STET_INLINE void integer_sums(const std::byte* group, const std::byte* factors,
   set_zero(c);
   add_step<kType, 0>(group, q, c);
   add_step<kType, 1>(group, q, c);
+  if constexpr (kType == WeightType::kQ6_K) {
+    widen<kType>(factors, c, sum);
+    set_zero(c);
+  }
   add_step<kType, 2>(group, q, c);
   add_step<kType, 3>(group, q, c);
   if constexpr (high_bits(kType) != 0 || has_half_factors(kType)) {
@@ -210,6 +211,10 @@ STET_INLINE void integer_sums(const std::byte* group, const std::byte* factors,
   }
   add_step<kType, 4>(group, q, c);
   add_step<kType, 5>(group, q, c);
+  if constexpr (kType == WeightType::kQ6_K) {
+    widen<kType>(factors + kPanel, c, sum);
+    set_zero(c);
+  }
   add_step<kType, 6>(group, q, c);
   add_step<kType, 7>(group, q, c);
   widen<kType>(factors + kPanel, c, sum);
@@ -219,10 +224,10 @@ STET_INLINE void integer_sums(const std::byte* group, const std::byte* factors,
 // where the codes still have it, times their factors; Q2_K's factors of the minimum.
 template <WeightType kType>
 STET_INLINE __m256i half_sum_factors(const std::byte* factors) {
-  if constexpr (kType == WeightType::kQ3_K) {
+  if constexpr (kType == WeightType::kQ3_K || kType == WeightType::kQ6_K) {
     const __m256i both =
         pair16(half_factors<kType>(factors), half_factors<kType>(factors + kPanel));
-    return _mm256_slli_epi16(both, 2);
+    return _mm256_slli_epi16(both, kType == WeightType::kQ3_K ? 2 : 5);
   }
   if constexpr (kType == WeightType::kQ2_K) {
     const __m256i both = pair16(_mm256_cvtepu8_epi32(load64(factors)),
@@ -252,8 +257,7 @@ STET_INLINE void add_group(const Block& b, const std::byte* unit, uint32_t g, ui
   const std::byte* group = unit + g * group_bytes(kType);
   const std::byte* factors = group + group_scales_at(kType) + first;
   const std::byte* scales = unit + unit_scales_at(kType) + first * 2;
-  constexpr bool kOffset =
-      kType == WeightType::kQ4_0 || kType == WeightType::kQ5_0 || kType == WeightType::kQ3_K;
+  constexpr bool kOffset = code_offset(kType) != 0 && kType != WeightType::kQ8_0;
   __m256i sum[kRows][kVecs];
   integer_sums<kType, kRows>(group + first * 4, factors, q, sum);
 #pragma GCC unroll 2

@@ -94,17 +94,46 @@ STET_INLINE void add_group(const Block& b, const std::byte* unit, const std::byt
   }
 }
 
-// Q6_K and Q3_K, one group: the sums of both halves meet in float, where they are exact (below
-// 2^24): fma(float(S1), sc1, fma(float(S0), sc0, 0)). Adding to 0 keeps a zero's sign that of an
-// integer.
+// The sums of both halves of a group times their factors. Q6_K: in float, where they are exact
+// (below 2^24): fma(float(S1), sc1, fma(float(S0), sc0, 0)); adding to 0 keeps a zero's sign that
+// of an integer. Q3_K's sums fit into 16 bits: vpmaddwd, then vpdpwssd.
+template <WeightType kType>
+struct HalfSums;
+
+template <>
+struct HalfSums<WeightType::kQ6_K> {
+  using Vector = __m512;
+  STET_INLINE Vector factors(const std::byte* p) { return _mm512_cvtepi32_ps(signed_bytes16(p)); }
+  STET_INLINE Vector first(__m512i sum, Vector sc) {
+    return _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), sc, _mm512_setzero_ps());
+  }
+  STET_INLINE __m512 both(Vector before, __m512i sum, Vector sc) {
+    return _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), sc, before);
+  }
+};
+
+template <>
+struct HalfSums<WeightType::kQ3_K> {
+  using Vector = __m512i;
+  STET_INLINE Vector factors(const std::byte* p) {
+    return _mm512_and_si512(signed_bytes16(p), _mm512_set1_epi32(0xFFFF));
+  }
+  STET_INLINE Vector first(__m512i sum, Vector sc) { return _mm512_madd_epi16(sum, sc); }
+  STET_INLINE __m512 both(Vector before, __m512i sum, Vector sc) {
+    return _mm512_cvtepi32_ps(_mm512_dpwssd_epi32(before, sum, sc));
+  }
+};
+
+// Q6_K and Q3_K, one group.
 template <WeightType kType, int kRows>
 STET_INLINE void add_signed_group(const Block& b, const std::byte* unit, const std::byte* group,
                                   size_t step, Pair (&f)[kRows]) {
+  using Halves = HalfSums<kType>;
   const std::byte* factors = group + group_scales_at(kType);
   const int8_t* q = b.q + step * kGroup;
   constexpr auto kOffset = static_cast<uint16_t>(-code_offset(kType));
   __m512i c[kRows][2];
-  Pair first[kRows];
+  typename Halves::Vector first[kRows][2];
 #pragma GCC unroll 8
   for (int r = 0; r < kRows; ++r) {
     const __m512i a = _mm512_set1_epi32(b.a[r * b.ldg + step]);
@@ -113,10 +142,10 @@ STET_INLINE void add_signed_group(const Block& b, const std::byte* unit, const s
   dot_steps<kType, 0, 4, kRows>(group, q, b.ldk, c);
 #pragma GCC unroll 2
   for (int h = 0; h < 2; ++h) {
-    const __m512 sc = signed_factors(factors + 16 * h);
+    const auto sc = Halves::factors(factors + 16 * h);
 #pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) {
-      first[r].v[h] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(c[r][h]), sc, _mm512_setzero_ps());
+      first[r][h] = Halves::first(c[r][h], sc);
     }
   }
 #pragma GCC unroll 8
@@ -128,11 +157,11 @@ STET_INLINE void add_signed_group(const Block& b, const std::byte* unit, const s
   dot_steps<kType, 4, 8, kRows>(group, q, b.ldk, c);
 #pragma GCC unroll 2
   for (int h = 0; h < 2; ++h) {
-    const __m512 sc = signed_factors(factors + kPanel + 16 * h);
+    const auto sc = Halves::factors(factors + kPanel + 16 * h);
     const __m512 d = half_scales(unit + unit_scales_at(kType) + 32 * h);
 #pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) {
-      const __m512 sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(c[r][h]), sc, first[r].v[h]);
+      const __m512 sum = Halves::both(first[r][h], c[r][h], sc);
       const __m512 ds = _mm512_mul_ps(d, _mm512_set1_ps(b.s[r * b.ldg + step]));
       f[r].v[h] = _mm512_fmadd_ps(sum, ds, f[r].v[h]);
     }

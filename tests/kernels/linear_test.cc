@@ -77,6 +77,43 @@ TEST_P(Linear, EveryTableGivesTheBitsOfTheDefinition) {
   }
 }
 
+// Where sums are narrower than 32 bits they must hold the largest codes times the largest
+// activations.
+TEST_P(Linear, TheLargestCodesAndActivationsAreExact) {
+  if (!is_quantised(GetParam())) {
+    return;
+  }
+  Rng rng(11);
+  const uint32_t k = fit(64);
+  for (const int fill : {0x00, 0xFF, 0x80, 0x7F, 0x1F, 0xE0}) {
+    test::Weights w = test::make_weights(rng, GetParam(), 32, k);
+    const size_t block = file_row_bytes(GetParam(), block_elements(GetParam()));
+    const size_t scales = test::scale_at(GetParam());
+    for (size_t i = 0; i < w.file.size(); ++i) {
+      if (i % block < scales || i % block >= scales + (has_minimum(GetParam()) ? 4 : 2)) {
+        w.file[i] = static_cast<std::byte>(fill);
+      }
+    }
+    ASSERT_TRUE(pack_panels(GetParam(), w.file.data(), 32, k, 0, 1, w.panels.data()));
+    test::Rows in(8, k);
+    for (uint32_t r = 0; r < 8; ++r) {
+      Buffer<float> x(k);
+      for (uint32_t i = 0; i < k; ++i) {
+        x[i] = r == 0 ? 1.0f : r == 1 ? -1.0f : rng.below(r) == 0 ? -1.0f : 1.0f;
+      }
+      test::scalar_table().quantise(x.data(), {}, in.view(), r);
+      ASSERT_EQ(std::abs(in.q[size_t{r} * in.ldk]), 127);
+    }
+    const Buffer<float> before(8 * 32);
+    const Buffer<float> expected =
+        run(test::scalar_table(), w.matrix, in.view(), 8, false, 99, before);
+    for (const KernelTable* table : test::runnable_tables()) {
+      ASSERT_TRUE(test::same_bits(run(*table, w.matrix, in.view(), 8, false, 99, before), expected))
+          << table->name << " bytes of " << fill;
+    }
+  }
+}
+
 TEST(LinearFloat, AnyKWorks) {
   set_float_environment();
   Rng rng(7);
