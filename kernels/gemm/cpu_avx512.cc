@@ -6,6 +6,7 @@
 // Bound: 8 vpdpbusd and n multiply-type operations per group share the same pipes: 8 / (8 + n) of
 // the vpdpbusd peak; n = 3 (Q4_1) 72.7 %, n = 2 (Q4_0, Q8_0) 80 %. Measured on Zen 4, one core:
 // Q4_1 68-70 % from 6 rows on; one row: 96 % of the rate at which the bytes can merely be read.
+// The K types and their like: benchmarks/results/kernels/types.txt.
 // Dropped: splitting K (C1 forbids it), unpacked panels (same speed, twice the bytes), embedded
 // broadcasts (92 %).
 #include <immintrin.h>
