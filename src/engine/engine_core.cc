@@ -12,9 +12,6 @@ namespace {
 // How far down the queue admission looks in one step; more are never admitted at once than this.
 constexpr size_t kAdmissionWindow = 64;
 
-// Of the newest request in the mean time in the queue.
-constexpr double kQueueTimeWeight = 0.1;
-
 uint32_t derive_max_running(const EngineOptions& options, const executor::BackendInfo& info) {
   if (options.max_running != 0) {
     return options.max_running;
@@ -404,8 +401,6 @@ void EngineCore::start_first(const Sequence& s, uint64_t now) {
   totals_.cached_prompt_tokens += state.cached_prompt_tokens;
   give_slot_back(state, now);
   kv_->hand_over(programs_.take_pin(state.program), s.id);
-  mean_queue_us_ +=
-      kQueueTimeWeight * (static_cast<double>(now - state.times.submitted_us) - mean_queue_us_);
   metrics_.on_first_scheduled(state);
   charge(state, state.prompt_len - state.cached_prompt_tokens);
 }

@@ -164,7 +164,6 @@ class EngineCore {
   sched::Policy drain_policy_;  // the same victims; admits only what can finish without preemption
   sched::Learned learned_;
   sched::Programs programs_;
-  double mean_queue_us_ = 0.0;  // from submission to first start, of late
   sched::Scheduler scheduler_;
   ThreadChecker thread_;
 

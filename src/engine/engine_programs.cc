@@ -38,9 +38,11 @@ double EngineCore::prefill_us(uint32_t num_tokens) const {
                            backend_->info().max_step_tokens);
 }
 
+// Not the time in the queue, which Continuum adds: a follow-up waits for its program's place in the
+// order whether its context is there or not. decisions/009.
 sched::KeepTerms EngineCore::keep_terms(const Sequence& s) const {
   const double share = static_cast<double>(kv_->num_blocks_of(s.id)) / kv_->num_blocks();
-  return {.saved_us = prefill_us(s.num_computed_tokens) + mean_queue_us_,
+  return {.saved_us = prefill_us(s.num_computed_tokens),
           .cost_per_us = share * totals_.last_step.waiting.memory};
 }
 

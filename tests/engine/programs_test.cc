@@ -124,6 +124,39 @@ TEST(Programs, TheLastTurnReleasesWhatWasKept) {
   EXPECT_EQ(h.core->kv().num_pins(), 0u);
 }
 
+// Per block, the larger context took longer to compute: 255 tokens in 3 blocks against 69 in 1. A
+// value with the time in the queue in it, which is the same for both, would let it go first.
+TEST(Programs, TimeInTheQueueDoesNotMakeSmallContextsDearer) {
+  CoreHarness h({.policy = "aggressive", .max_running = 2}, small_fake(nullptr));
+  h.core->submit(make_request(10, 5, 20));
+  h.core->submit(make_request(10, 5, 21));
+  h.core->submit(make_request(10, 5, 22));  // waits for 20 s
+  h.core->step();
+  h.clock.advance_us(20 * kSecond);
+  h.run();
+  Request large = make_request(246, 10, 1), small = make_request(60, 10, 2);
+  large.program = expecting("large");
+  small.program = expecting("small");
+  const RequestId a = h.core->submit(large).id;
+  h.run();
+  const RequestId b = h.core->submit(small).id;
+  h.run();
+  ASSERT_EQ(h.core->kv().num_pins(), 2u);
+  const uint32_t num_unpinned = h.core->kv().num_blocks() - h.core->kv().counts().pinned;
+  // Two at a time that want one block more than that.
+  h.core->submit(make_request(num_unpinned / 2 * 64 - 30, 20, 3));
+  h.core->submit(make_request((num_unpinned - num_unpinned / 2 + 1) * 64 - 30, 20, 4));
+  h.run();
+  ASSERT_EQ(h.core->kv().num_pins(), 1u);
+  const RequestId next_small = h.core->submit(followup(h, b, small, {.program_id = "small"})).id;
+  h.run();
+  EXPECT_EQ(h.core->kv().num_pins(), 1u) << "it was the small one's that gave way";
+  const RequestId next_large = h.core->submit(followup(h, a, large, {.program_id = "large"})).id;
+  h.run();
+  EXPECT_EQ(h.seen(next_small).end.cached_prompt_tokens, 0u);
+  EXPECT_EQ(h.seen(next_large).end.cached_prompt_tokens, 192u);
+}
+
 // ---- metrics
 
 double pin_metric(const CoreHarness& h, const std::string& series) {

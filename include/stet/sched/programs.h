@@ -26,7 +26,7 @@ namespace stet::sched {
 
 // What it is worth to keep a context until its follow-up comes, and what it costs others.
 struct KeepTerms {
-  double saved_us = 0.0;     // C_reload + Q: what the follow-up is spared if the context is there
+  double saved_us = 0.0;     // C_reload: what the follow-up is spared if the context is there
   double cost_per_us = 0.0;  // m: how long others wait for its blocks, per time that it is kept
 };
 struct KeepTime {
