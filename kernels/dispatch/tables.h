@@ -11,7 +11,7 @@ extern const KernelTable kAvx512Bf16Table;  // AVX-512 F, BW, VL, DQ, VNNI, BF16
 extern const KernelTable kAvx512FmaTable;   // the same without BF16: attention in fma
 extern const KernelTable kAvx2Table;        // AVX2, FMA, F16C
 
-// `b` if its attention takes less time here, else `a`. A third of a millisecond.
+// `b` if its attention takes less time here, else `a`.
 const KernelTable& faster_attention(const KernelTable& a, const KernelTable& b);
 
 }  // namespace stet::kernels
